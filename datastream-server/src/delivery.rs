@@ -1,0 +1,218 @@
+//! One delivery: what a subscriber is owed between two positions, from one version of the state.
+
+use std::sync::Arc;
+
+use datastream::key::KeySet;
+use datastream::proto::{DataResponse, Phase};
+
+use crate::entry::Entry;
+use crate::frame::{self, Frame, JOIN_BYTES};
+use crate::state::{self, Place, State};
+
+/// A delivery that is being sent. It pins one version of the state until its last message is made, so that what
+/// the client applies is one committed state, however many messages it takes.
+#[derive(Debug)]
+pub struct Delivery {
+    state: Arc<State>,
+    phase: Phase,
+    scope: Scope,
+    /// What is still to be walked, the next at the end.
+    walks: Vec<Walk>,
+    looked_at: u64,
+}
+
+/// Which entries a subscriber is owed.
+#[derive(Debug)]
+struct Scope {
+    /// Of these keys, the current values.
+    whole: Arc<KeySet>,
+    /// Of these keys, unless they are delivered whole, what changed after `since`.
+    keys: Arc<KeySet>,
+    since: u64,
+    /// Whether the client understands tombstones.
+    announced: bool,
+}
+
+/// A way through the state that can be left and taken up again.
+#[derive(Debug)]
+enum Walk {
+    /// What changed, in the order of revisions, after a place.
+    Changes(Place),
+    /// What changed, key by key; the next at the end.
+    ChangesOf(Vec<Arc<str>>),
+    /// The current values of single keys, the next at the end.
+    Keys(Vec<Arc<str>>),
+    /// The current values below a prefix, after a key.
+    Below(Arc<str>, Option<Arc<str>>),
+}
+
+impl Delivery {
+    /// The whole of `keys`, in `state`.
+    #[must_use]
+    pub fn of_state(state: Arc<State>, phase: Phase, keys: &Arc<KeySet>, announced: bool) -> Self {
+        let walks = whole(keys);
+        let scope = Scope { whole: keys.clone(), keys: keys.clone(), since: u64::MAX, announced };
+        Self { state, phase, scope, walks, looked_at: 0 }
+    }
+
+    /// Those of `keys` that changed after the revision `since`, and the whole of `fresh`.
+    #[must_use]
+    pub fn of_changes(
+        state: Arc<State>,
+        phase: Phase,
+        keys: &Arc<KeySet>,
+        fresh: &Arc<KeySet>,
+        since: u64,
+        announced: bool,
+    ) -> Self {
+        let (walk, looked_at) = changes(&state, keys, since);
+        let mut walks = whole(fresh);
+        walks.push(walk);
+        let scope = Scope { whole: fresh.clone(), keys: keys.clone(), since, announced };
+        Self { state, phase, scope, walks, looked_at }
+    }
+
+    /// The version of the state that this delivery is of.
+    #[must_use]
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// How many entries were looked at so far, to find those that are owed.
+    #[must_use]
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
+    /// The next message. The last one, without `more`, carries the position; a delivery without entries is one
+    /// message without entries.
+    pub fn next_frame(&mut self) -> Frame {
+        let mut message = Message::default();
+        while let Some(walk) = self.walks.last_mut() {
+            walk.fill(&self.state, &self.scope, &mut message);
+            if message.full {
+                break;
+            }
+            self.walks.pop();
+        }
+        self.looked_at += message.looked_at;
+        let more = message.full;
+        let tail = DataResponse {
+            phase: self.phase.into(),
+            more,
+            position: (!more).then(|| self.state.position().to_proto()),
+            ..DataResponse::default()
+        };
+        frame::join(&message.entries, &tail)
+    }
+}
+
+impl Scope {
+    /// Whether an entry that a walk through the changes meets is owed. What is delivered whole is left to the
+    /// walk that does so: no key comes twice.
+    fn owes_change(&self, entry: &Entry) -> bool {
+        entry.revision > self.since
+            && (self.announced || !entry.is_tombstone())
+            && self.keys.matches(&entry.key)
+            && !self.whole.matches(&entry.key)
+    }
+}
+
+impl Walk {
+    /// Goes on until the end or until the message is full; what did not fit is met again.
+    fn fill(&mut self, state: &State, scope: &Scope, message: &mut Message) {
+        match self {
+            Self::Changes(place) => {
+                let owed = |entry: &Entry| scope.owes_change(entry);
+                if let Some(last) = message.take_from(state.after(place.clone()), owed) {
+                    *place = (last.revision, last.key.clone());
+                }
+            }
+            Self::Below(prefix, after) => {
+                let owed = |entry: &Entry| !entry.is_tombstone();
+                if let Some(last) = message.take_from(state.below(prefix, after.as_deref()), owed) {
+                    *after = Some(last.key.clone());
+                }
+            }
+            Self::ChangesOf(keys) => {
+                message.take_keys(state, keys, |entry| scope.owes_change(entry));
+            }
+            Self::Keys(keys) => message.take_keys(state, keys, |entry| !entry.is_tombstone()),
+        }
+    }
+}
+
+/// A message that is being filled.
+#[derive(Default)]
+struct Message {
+    entries: Vec<Arc<Entry>>,
+    length: usize,
+    full: bool,
+    looked_at: u64,
+}
+
+impl Message {
+    /// Takes what is owed among `entries`. Returns the last one that is done with.
+    fn take_from<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Arc<Entry>>,
+        owed: impl Fn(&Entry) -> bool,
+    ) -> Option<&'a Arc<Entry>> {
+        let mut last = None;
+        for entry in entries {
+            if !self.take(entry, &owed) {
+                break;
+            }
+            last = Some(entry);
+        }
+        last
+    }
+
+    fn take_keys(&mut self, state: &State, keys: &mut Vec<Arc<str>>, owed: impl Fn(&Entry) -> bool) {
+        while let Some(key) = keys.last() {
+            if state.get(key).is_some_and(|entry| !self.take(entry, &owed)) {
+                break;
+            }
+            keys.pop();
+        }
+    }
+
+    /// Returns false, and takes nothing, if the entry is owed and does not fit.
+    fn take(&mut self, entry: &Arc<Entry>, owed: impl Fn(&Entry) -> bool) -> bool {
+        self.looked_at += 1;
+        if owed(entry) {
+            let length = self.length + entry.encoded.len();
+            if length > JOIN_BYTES && !self.entries.is_empty() {
+                self.full = true;
+                return false;
+            }
+            self.length = length;
+            self.entries.push(entry.clone());
+        }
+        true
+    }
+}
+
+fn whole(keys: &KeySet) -> Vec<Walk> {
+    if keys.is_all() {
+        return vec![Walk::Below(Arc::from(""), None)];
+    }
+    let below = keys.prefixes().map(|prefix| Walk::Below(prefix.clone(), None));
+    below.chain([Walk::Keys(keys.keys().cloned().collect())]).collect()
+}
+
+/// The way to what changed after `since`: through the index, or key by key where the keys are fewer. Also
+/// returns how many entries were looked at to decide it: never more than one above the number of keys.
+fn changes(state: &State, keys: &KeySet, since: u64) -> (Walk, u64) {
+    let from = state::end_of(since);
+    if keys.is_all() || keys.prefixes().next().is_some() {
+        return (Walk::Changes(from), 0);
+    }
+    let probed = state.after(from.clone()).take(keys.len() + 1).count();
+    let walk = if probed > keys.len() {
+        Walk::ChangesOf(keys.keys().cloned().collect())
+    } else {
+        Walk::Changes(from)
+    };
+    (walk, probed as u64)
+}

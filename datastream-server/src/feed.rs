@@ -1,0 +1,239 @@
+//! The one task that advances the state.
+//!
+//! It waits for the store's doorbell, asks what changed, marks the subscribers whom that touches, publishes the
+//! next version of the state, and rings those whom it marked. It never waits for a subscriber.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use datastream::key::KeySet;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::registry::{self, Registry, Touch};
+use crate::state::State;
+use crate::store::{Batch, Retention, Since, Store, StoreError};
+
+/// How often the store is asked even though its doorbell did not ring.
+const SAFETY_POLL: Duration = Duration::from_secs(5);
+/// How often the store is asked to forget what its retention lets go.
+const COMPACTION: Duration = Duration::from_secs(60);
+/// How long to wait after a failure of the store: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// The current state, and the way to hear of the next.
+pub struct Feed {
+    store: Arc<dyn Store>,
+    retention: Retention,
+    state: ArcSwap<State>,
+    registry: Mutex<Registry>,
+    /// Asks the task to look at the store now.
+    look: Notify,
+    looks_begun: AtomicU64,
+    /// The number of the last look that ended well.
+    looked: watch::Sender<u64>,
+    /// Since when the store could not be read.
+    unconfirmed_since: Mutex<Option<Instant>>,
+    woken: AtomicU64,
+}
+
+impl Feed {
+    /// Loads the state from the store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read.
+    pub async fn start(store: Arc<dyn Store>, retention: Retention) -> Result<Arc<Self>, StoreError> {
+        let state = State::new(store.load().await?, 0);
+        Ok(Arc::new(Self {
+            store,
+            retention,
+            state: ArcSwap::from_pointee(state),
+            registry: Mutex::default(),
+            look: Notify::new(),
+            looks_begun: AtomicU64::new(0),
+            looked: watch::Sender::new(0),
+            unconfirmed_since: Mutex::default(),
+            woken: AtomicU64::new(0),
+        }))
+    }
+
+    /// The newest state.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// The store behind the state.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// How long the store could not be asked whether it has something newer; `None` if it can be.
+    #[must_use]
+    pub fn source_age(&self) -> Option<Duration> {
+        lock(&self.unconfirmed_since).map(|since| since.elapsed())
+    }
+
+    /// How many times a subscriber was woken.
+    #[must_use]
+    pub fn woken(&self) -> u64 {
+        self.woken.load(Ordering::Relaxed)
+    }
+
+    /// Registers a subscriber. Read the state after this: then nothing is missed.
+    #[must_use]
+    pub fn register(self: &Arc<Self>, keys: Arc<KeySet>) -> Registration {
+        let (id, touch) = lock(&self.registry).insert(&keys);
+        Registration { feed: self.clone(), id, keys, touch }
+    }
+
+    /// Waits until the state holds everything that the store held when this was called. Returns false if the
+    /// store does not answer within `patience`.
+    pub async fn catch_up(&self, patience: Duration) -> bool {
+        let mut looked = self.looked.subscribe();
+        let wanted = self.looks_begun.load(Ordering::Acquire) + 1;
+        self.look.notify_one();
+        tokio::time::timeout(patience, looked.wait_for(|look| *look >= wanted)).await.is_ok()
+    }
+
+    /// Waits until the state holds `revision`, which the store has. Returns false if that takes longer than
+    /// `patience`.
+    pub async fn reach(&self, revision: u64, patience: Duration) -> bool {
+        let mut looked = self.looked.subscribe();
+        let reached = looked.wait_for(|_| self.state.load().position().revision >= revision);
+        tokio::time::timeout(patience, reached).await.is_ok()
+    }
+
+    /// Asks the store, now and then, to forget what its retention lets go; until dropped. Apart from
+    /// [`run`](Self::run), so that a long compaction holds up no change.
+    pub async fn compact(self: Arc<Self>) {
+        loop {
+            sleep(COMPACTION).await;
+            if let Err(error) = self.store.compact(self.retention).await {
+                tracing::warn!(error = %crate::error_chain(&error), "the store cannot be compacted now");
+            }
+        }
+    }
+
+    /// Follows the store until dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut retry = RETRY.0;
+        loop {
+            let number = self.looks_begun.fetch_add(1, Ordering::AcqRel) + 1;
+            let pause = match self.look_now().await {
+                Ok(()) => {
+                    self.confirm(number);
+                    retry = RETRY.0;
+                    SAFETY_POLL
+                }
+                Err(error) => {
+                    self.suspect(&error);
+                    let pause = retry;
+                    retry = (retry * 2).min(RETRY.1);
+                    // A doorbell would cut the pause short, again and again.
+                    sleep(pause).await;
+                    Duration::ZERO
+                }
+            };
+            tokio::select! {
+                () = self.store.rung() => {}
+                () = self.look.notified() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn look_now(&self) -> Result<(), StoreError> {
+        let state = self.state.load_full();
+        match self.store.changes(state.position()).await? {
+            Since::Changes(batch) => self.advance(&state, batch),
+            Since::Replaced => self.replace(state.lineage() + 1).await?,
+        }
+        Ok(())
+    }
+
+    /// Publishes the next version. The mark comes first: whoever sees the version also sees whom it touches.
+    fn advance(&self, state: &State, batch: Batch) {
+        let before = state.position().revision;
+        if batch.position.revision == before && batch.compacted_to <= state.compacted_to() {
+            return;
+        }
+        let keys: Vec<_> =
+            batch.changes.iter().map(|change| (change.key.clone(), change.revision)).collect();
+        let next = Arc::new(state.advance(batch));
+        let mut touched = Vec::new();
+        {
+            let registry = lock(&self.registry);
+            for (key, revision) in &keys {
+                registry.touch(key, *revision, before + 1, &mut touched);
+            }
+            self.state.store(next);
+        }
+        self.woken.fetch_add(registry::ring(&touched) as u64, Ordering::Relaxed);
+    }
+
+    /// Publishes a state of another history: each subscriber's cursor is judged anew.
+    async fn replace(&self, lineage: u64) -> Result<(), StoreError> {
+        tracing::warn!("the history of the store changed: loading it anew");
+        let next = Arc::new(State::new(self.store.load().await?, lineage));
+        let everybody = {
+            let registry = lock(&self.registry);
+            self.state.store(next);
+            registry.clear_marks()
+        };
+        registry::ring(&everybody);
+        Ok(())
+    }
+
+    fn confirm(&self, look: u64) {
+        if lock(&self.unconfirmed_since).take().is_some() {
+            tracing::info!("the store answers again");
+        }
+        self.looked.send_replace(look);
+    }
+
+    fn suspect(&self, error: &StoreError) {
+        let mut since = lock(&self.unconfirmed_since);
+        if since.is_none() {
+            tracing::warn!(error = %crate::error_chain(error), "the store cannot be read; the last state stays");
+            *since = Some(Instant::now());
+        }
+    }
+}
+
+/// A registered subscriber; dropping it takes it out.
+pub struct Registration {
+    feed: Arc<Feed>,
+    id: u64,
+    keys: Arc<KeySet>,
+    touch: Arc<Touch>,
+}
+
+impl Registration {
+    /// The feed.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// What the feed touches.
+    #[must_use]
+    pub fn touch(&self) -> &Touch {
+        &self.touch
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        lock(&self.feed.registry).remove(self.id, &self.keys);
+    }
+}
+
+/// Nothing that runs under these locks can leave the data half-changed, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

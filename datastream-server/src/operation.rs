@@ -1,0 +1,191 @@
+//! What a commit asks for, and what it does to what a store holds: one set of rules for all stores.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datastream::value::{self, ValueError};
+
+use crate::store::Stored;
+
+/// An atomic batch of operations. A key occurs at most once.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// What to do.
+    pub operations: Vec<Operation>,
+    /// Who does it; for the history.
+    pub author: String,
+    /// Why; for the history.
+    pub message: String,
+    /// A name for this commit that its author uses once; for the history.
+    pub request_id: Option<String>,
+}
+
+impl Commit {
+    /// A commit of one operation.
+    #[must_use]
+    pub fn one(operation: Operation) -> Self {
+        Self { operations: vec![operation], ..Self::default() }
+    }
+}
+
+/// One change that a commit asks for.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// The key; it has passed the key grammar.
+    pub key: Arc<str>,
+    /// What to do with it.
+    pub action: Action,
+    /// Only if the key is at this revision; 0: only if it does not exist.
+    pub expected_revision: Option<u64>,
+}
+
+/// What an operation does with its key.
+#[derive(Clone)]
+pub enum Action {
+    /// Writes a value.
+    Put {
+        /// The text of the value.
+        value: Bytes,
+        /// The name of its type; `None` keeps the type that the key has.
+        value_type: Option<Arc<str>>,
+        /// Another type than the key's is meant.
+        retype: bool,
+    },
+    /// Removes the key.
+    Delete {
+        /// A missing key is fine.
+        allow_missing: bool,
+    },
+}
+
+impl std::fmt::Debug for Action {
+    /// Leaves the value out: it never reaches a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Put { value, value_type, retype } => {
+                write!(f, "Put({value_type:?}[{}], retype: {retype})", value.len())
+            }
+            Self::Delete { allow_missing } => write!(f, "Delete(allow_missing: {allow_missing})"),
+        }
+    }
+}
+
+/// What a store holds of a key when an operation meets it.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The value; `None` after a deletion.
+    pub value: Option<Stored>,
+    /// The revision of the last change.
+    pub revision: u64,
+}
+
+/// What an operation comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// This value is to be written.
+    Write(Stored),
+    /// The key is to be removed.
+    Remove,
+    /// What is asked for already stands, since this revision (0: the key never was).
+    Stands(u64),
+}
+
+/// Why an operation is not applied. Says what to do, and never shows the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Wrong whatever the store holds.
+    #[error("{0}")]
+    Value(#[source] ValueError),
+    /// A new key came without a type.
+    #[error("a new key needs a value_type")]
+    NoType,
+    /// The key has another type.
+    #[error(
+        "the key holds {held}, not {asked}: push it as {held}, or say that you mean to change its type (datastream-retype: 1)"
+    )]
+    TypeChange {
+        /// The type that the key has, as it was written.
+        held: Arc<str>,
+        /// The type that the push names.
+        asked: Arc<str>,
+    },
+    /// The key is not at the expected revision.
+    #[error("the key is at revision {revision}, not at the expected one: read it again")]
+    Conflict {
+        /// Where it is; 0 if it does not exist.
+        revision: u64,
+    },
+    /// The key exists, and was expected not to.
+    #[error("the key already exists, since revision {revision}")]
+    Exists {
+        /// Where it is.
+        revision: u64,
+    },
+    /// There is no such key to delete.
+    #[error("there is no such key")]
+    NotFound,
+}
+
+impl Operation {
+    /// A put of `value` as `value_type`.
+    #[must_use]
+    pub fn put(key: &str, value_type: &str, value: impl Into<Bytes>) -> Self {
+        let action = Action::Put { value: value.into(), value_type: Some(value_type.into()), retype: false };
+        Self { key: key.into(), action, expected_revision: None }
+    }
+
+    /// A delete of a key that must exist.
+    #[must_use]
+    pub fn delete(key: &str) -> Self {
+        Self { key: key.into(), action: Action::Delete { allow_missing: false }, expected_revision: None }
+    }
+
+    /// What this operation does to a key of which the store holds `held`. A store calls it inside the
+    /// transaction of the commit.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], and nothing of the commit is applied then.
+    pub fn decide(&self, held: Option<&Held>) -> Result<Effect, Refused> {
+        self.check_revision(held)?;
+        let since = held.map_or(0, |held| held.revision);
+        let held = held.and_then(|held| held.value.as_ref());
+        match &self.action {
+            Action::Put { value, value_type, retype } => {
+                let value_type = type_of(value_type.as_ref(), held, *retype, value)?;
+                let asked = Stored { value: value.clone(), value_type };
+                Ok(if held == Some(&asked) { Effect::Stands(since) } else { Effect::Write(asked) })
+            }
+            Action::Delete { .. } if held.is_some() => Ok(Effect::Remove),
+            Action::Delete { allow_missing: true } => Ok(Effect::Stands(since)),
+            Action::Delete { allow_missing: false } => Err(Refused::NotFound),
+        }
+    }
+
+    fn check_revision(&self, held: Option<&Held>) -> Result<(), Refused> {
+        let live = held.filter(|held| held.value.is_some()).map_or(0, |held| held.revision);
+        match self.expected_revision {
+            Some(0) if live > 0 => Err(Refused::Exists { revision: live }),
+            Some(expected) if expected != live => Err(Refused::Conflict { revision: live }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The type under which `value` is to be written. What is wrong in any state is reported first.
+fn type_of(
+    asked: Option<&Arc<str>>,
+    held: Option<&Stored>,
+    retype: bool,
+    value: &[u8],
+) -> Result<Arc<str>, Refused> {
+    let value_type = asked.or(held.map(|held| &held.value_type)).ok_or(Refused::NoType)?;
+    value::check(value_type, value).map_err(Refused::Value)?;
+    match held {
+        Some(held) if !retype && !value::same_type(&held.value_type, value_type) => {
+            Err(Refused::TypeChange { held: held.value_type.clone(), asked: value_type.clone() })
+        }
+        _ => Ok(value_type.clone()),
+    }
+}

@@ -1,0 +1,99 @@
+//! Who watches what.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datastream::key::{self, KeySet, Selector};
+use tokio::sync::Notify;
+
+/// What a subscriber shares with the feed: the mark that says it is owed something, and its doorbell.
+#[derive(Debug, Default)]
+pub struct Touch {
+    revision: AtomicU64,
+    rung: Notify,
+}
+
+impl Touch {
+    /// The highest revision that touched the subscriber, as far as the feed has marked.
+    ///
+    /// Read the state first: every revision up to its head was marked before it was published.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// Waits to be rung. Cancel safe: a ring that nobody waited for is kept.
+    pub async fn rung(&self) {
+        self.rung.notified().await;
+    }
+}
+
+/// An index of subscribers by key, by prefix, and of those that watch everything: to touch those of one key
+/// costs work in proportion to their number and to the depth of the key, however many others there are.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    next_id: u64,
+    watchers: HashMap<Selector, Watchers>,
+    everything: Watchers,
+}
+
+type Watchers = BTreeMap<u64, Arc<Touch>>;
+
+impl Registry {
+    /// Adds a subscriber. Returns its id, and what will be touched.
+    pub(crate) fn insert(&mut self, keys: &KeySet) -> (u64, Arc<Touch>) {
+        let touch = Arc::new(Touch::default());
+        let id = self.next_id;
+        self.next_id += 1;
+        if keys.is_all() {
+            self.everything.insert(id, touch.clone());
+        }
+        for selector in keys.iter() {
+            self.watchers.entry(selector.clone()).or_default().insert(id, touch.clone());
+        }
+        (id, touch)
+    }
+
+    /// Takes a subscriber out.
+    pub(crate) fn remove(&mut self, id: u64, keys: &KeySet) {
+        self.everything.remove(&id);
+        for selector in keys.iter() {
+            if let Some(watchers) = self.watchers.get_mut(selector) {
+                watchers.remove(&id);
+                if watchers.is_empty() {
+                    self.watchers.remove(selector);
+                }
+            }
+        }
+    }
+
+    /// Marks those who watch `key` with `revision`, and adds to `touched` those who were not yet marked by a
+    /// revision of `since` or above.
+    pub(crate) fn touch(&self, key: &Arc<str>, revision: u64, since: u64, touched: &mut Vec<Arc<Touch>>) {
+        let exact = Selector::Key(key.clone());
+        let prefixes = key::ancestors(key).map(|prefix| Selector::Prefix(prefix.into()));
+        let indexed = prefixes.chain([exact]).filter_map(|selector| self.watchers.get(&selector));
+        for touch in indexed.chain([&self.everything]).flat_map(BTreeMap::values) {
+            if touch.revision.fetch_max(revision, Ordering::AcqRel) < since {
+                touched.push(touch.clone());
+            }
+        }
+    }
+
+    /// Takes back all marks, for a history whose revisions start anew, and returns everybody.
+    pub(crate) fn clear_marks(&self) -> Vec<Arc<Touch>> {
+        let all = self.watchers.values().chain([&self.everything]).flat_map(BTreeMap::values);
+        all.map(|touch| {
+            touch.revision.store(0, Ordering::Release);
+            touch.clone()
+        })
+        .collect()
+    }
+}
+
+/// Rings everybody in `touched`. Returns how many.
+pub(crate) fn ring(touched: &[Arc<Touch>]) -> usize {
+    touched.iter().for_each(|touch| touch.rung.notify_one());
+    touched.len()
+}

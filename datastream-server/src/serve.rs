@@ -1,0 +1,152 @@
+//! A server, from its first connection to its last.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datastream::limit;
+use datastream::service::data_service_server::DataServiceServer;
+use futures_util::{Stream, TryStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tonic::transport::Server;
+use tonic::transport::server::{Connected, Router, TcpConnectInfo};
+use tower_layer::{Identity, Stack};
+
+use crate::access::AccessLog;
+use crate::config::Config;
+use crate::feed::Feed;
+use crate::service::Service;
+use crate::store::{Store, StoreError};
+use crate::stream::Common;
+
+/// How many calls one connection may have open. Our client has one stream and a few calls.
+const STREAMS_PER_CONNECTION: u32 = 128;
+/// tonic passes "unset" on as "no limit"; these two are hyper's own defaults against floods of resets
+/// (CVE-2023-44487, RUSTSEC-2024-0003), the first raised for clients that cancel many calls at once.
+const PENDING_RESETS: usize = 100;
+const LOCAL_RESETS: usize = 1024;
+const HEADER_BYTES: u32 = 16 << 10;
+/// A peer that answers no ping for this long is gone.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// How long to wait when no connection can be accepted, because file descriptors ran out for instance.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a server ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The store cannot be read.
+    #[error("the store cannot be loaded")]
+    Store(#[from] StoreError),
+    /// The transport failed.
+    #[error("the server failed")]
+    Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Answers the contract on `incoming` connections from `store` until `shutdown` completes.
+///
+/// Then it accepts nothing more, tells each stream to go and when to come back, lets calls finish, and returns
+/// after at most [`Config::drain_limit`]. A connection whose peer does not react is left to end by itself.
+/// Dropping the future stops the server at once; a push that was not answered is there whole or not at all.
+///
+/// # Errors
+///
+/// [`ServeError::Store`] if the store cannot be loaded at the start. Later failures of the store end nothing:
+/// they are answered, logged, and shown as the age of the source.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use datastream_server::{Config, incoming, serve, stores::MemoryStore};
+///
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// let store = Arc::new(MemoryStore::new());
+/// serve(incoming(listener), store, Config::default(), std::future::pending()).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn serve<I>(
+    incoming: I,
+    store: Arc<dyn Store>,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError>
+where
+    I: TryStream + Stream<Item = Result<I::Ok, I::Error>>,
+    I::Ok: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    I::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let feed = Feed::start(store, config.retention).await?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(feed.clone().run());
+    tasks.spawn(feed.clone().compact());
+
+    let (drain, draining) = watch::channel(false);
+    let common = Common { started: Instant::now(), stall_limit: config.stall_limit, draining: draining.clone() };
+    let drain_limit = config.drain_limit;
+    let router = router(Service::new(feed, config, common));
+
+    let stopped = wait_for(draining.clone());
+    let served = router.serve_with_incoming_shutdown(incoming, stopped);
+    let shutdown = async {
+        shutdown.await;
+        drain.send_replace(true);
+        sleep(drain_limit).await;
+    };
+    tokio::select! {
+        served = served => served.map_err(|error| ServeError::Transport(error.into())),
+        () = shutdown => {
+            tracing::warn!("some connections did not end in time");
+            Ok(())
+        }
+    }
+}
+
+async fn wait_for(mut draining: watch::Receiver<bool>) {
+    // Without its sender the server is being dropped.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+fn router(service: Service) -> Router<Stack<AccessLog, Identity>> {
+    let service = DataServiceServer::new(service)
+        .max_decoding_message_size(limit::MESSAGE_BYTES)
+        .max_encoding_message_size(limit::MESSAGE_BYTES);
+    Server::builder()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .layer(AccessLog { peer: |extensions| extensions.get::<TcpConnectInfo>()?.remote_addr() })
+        .add_service(service)
+}
+
+/// The connections of a listener, for [`serve`]. When none can be accepted it waits a little, rather than ask
+/// again at once for ever.
+pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+    futures_util::stream::unfold(listener, |listener| async {
+        loop {
+            match accept(&listener).await {
+                Ok((stream, _)) => return Some((Ok(stream), listener)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, peer))
+}

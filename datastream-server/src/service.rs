@@ -1,0 +1,210 @@
+//! The four methods of `DataService`.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use datastream::proto::{
+    Capability, Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse, Phase,
+};
+use datastream::service::data_service_server::DataService;
+use datastream::{Encoded, header, key, limit};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use prost::Message as _;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Response, Status};
+
+use crate::config::Config;
+use crate::convert;
+use crate::entry::Entry;
+use crate::feed::Feed;
+use crate::frame;
+use crate::state::State;
+use crate::store::Commit;
+use crate::stream::{self, Common, End};
+use crate::subscription::{Pace, Subscription};
+
+/// How long a push waits until the state holds what the store has taken.
+const PUBLISH_LIMIT: Duration = Duration::from_secs(5);
+/// How long a client that is ahead of this server waits until the store was asked.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
+/// By how much a deadline is judged early, so that this server names it before the transport ends the call as
+/// cancelled; the timers of the runtime count whole milliseconds.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
+
+/// The service: it checks, asks the feed or the store, and answers.
+pub(crate) struct Service {
+    feed: Arc<Feed>,
+    config: Config,
+    common: Common,
+}
+
+impl Service {
+    pub(crate) fn new(feed: Arc<Feed>, config: Config, common: Common) -> Self {
+        Self { feed, config, common }
+    }
+
+    fn list(&self, request: &ListCapabilitiesRequest) -> Result<ListCapabilitiesResponse, Status> {
+        if request.page_token.len() > key::MAX_BYTES {
+            return Err(convert::invalid("page_token", "it is not one of this server"));
+        }
+        let state = self.feed.state();
+        let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
+        let all = match request.page_size {
+            0 => usize::MAX,
+            size => size as usize,
+        };
+        let mut live = state.below("", after).filter_map(|entry| capability(entry)).peekable();
+        let capabilities: Vec<_> = live.by_ref().take(all).collect();
+        let last = capabilities.last().filter(|_| live.peek().is_some());
+        let next_page_token = last.map(|last| last.key.clone()).unwrap_or_default();
+        let answer = ListCapabilitiesResponse { capabilities, next_page_token };
+        if answer.encoded_len() > limit::MESSAGE_BYTES {
+            return Err(convert::too_large("ask for pages (page_size)"));
+        }
+        Ok(answer)
+    }
+
+    fn read(&self, message: DataRequest) -> Result<Encoded, Status> {
+        let request = convert::read_request(message)?;
+        let state = self.feed.state();
+        let (mut entries, mut length) = (Vec::new(), 0);
+        for entry in current(&state, &request.keys) {
+            length += entry.encoded.len();
+            if length > limit::MESSAGE_BYTES {
+                return Err(convert::too_large("Subscribe brings it in parts"));
+            }
+            entries.push(entry.clone());
+        }
+        let tail = DataResponse {
+            position: Some(state.position().to_proto()),
+            phase: Phase::State.into(),
+            source_age: self.feed.source_age().map(frame::proto_duration),
+            ..DataResponse::default()
+        };
+        let frame = frame::join(&entries, &tail);
+        if frame.bytes.len() > limit::MESSAGE_BYTES {
+            return Err(convert::too_large("Subscribe brings it in parts"));
+        }
+        Ok(Encoded(frame.bytes))
+    }
+
+    async fn subscription(&self, message: DataRequest) -> Result<Frames, Status> {
+        let request = convert::read_request(message)?;
+        let registration = self.feed.register(request.keys.clone());
+        let ahead = request.resume.as_ref().is_some_and(|resume| {
+            resume.revision > self.feed.state().position().revision
+        });
+        if ahead {
+            // Its position may be one that the store has and this server has not seen yet.
+            self.feed.catch_up(CATCH_UP_LIMIT).await;
+        }
+        let pace = Pace {
+            heartbeat: self.config.heartbeat,
+            authoritative: self.feed.store().authoritative() && self.feed.source_age().is_none(),
+        };
+        let announced = request.announced;
+        let subscription = Subscription::new(request, pace);
+        let frames = stream::open(subscription, announced, registration, self.common.clone());
+        let answers = frames.map(|frame| frame.map(|frame| Encoded(frame.bytes)).map_err(ended));
+        Ok(Box::pin(answers))
+    }
+
+    async fn push(&self, data: Data, retype: bool) -> Result<Bytes, Status> {
+        let operation = convert::read_push(data, retype, self.config.max_value_bytes)?;
+        let key = operation.key.clone();
+        let committed = self.feed.store().commit(Commit::one(operation)).await;
+        let position = committed.map_err(|error| convert::push_failed(&key, &error))?;
+        if !self.feed.reach(position.revision, PUBLISH_LIMIT).await {
+            return Err(convert::unavailable("written, but not yet published: push it again to be sure"));
+        }
+        Ok(position.to_proto().encode_to_vec().into())
+    }
+}
+
+type Frames = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl DataService for Service {
+    async fn list_capabilities(
+        &self,
+        request: Request<ListCapabilitiesRequest>,
+    ) -> Result<Response<ListCapabilitiesResponse>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        guarded(&metadata, async { self.list(&message) }).await.map(Response::new)
+    }
+
+    async fn sync(&self, request: Request<DataRequest>) -> Result<Response<Encoded>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        guarded(&metadata, async { self.read(message) }).await.map(Response::new)
+    }
+
+    type SubscribeStream = Frames;
+
+    async fn subscribe(&self, request: Request<DataRequest>) -> Result<Response<Frames>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        let frames = guarded(&metadata, self.subscription(message)).await?;
+        let mut response = Response::new(frames);
+        let interval = u64::try_from(self.config.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        response.metadata_mut().insert(header::HEARTBEAT_MS, interval.into());
+        Ok(response)
+    }
+
+    async fn push_update(&self, request: Request<Data>) -> Result<Response<()>, Status> {
+        let (metadata, _, data) = request.into_parts();
+        let retype = metadata.get(header::RETYPE).is_some_and(|value| value == "1");
+        let position = guarded(&metadata, self.push(data, retype)).await?;
+        let mut response = Response::new(());
+        response.metadata_mut().insert_bin(header::POSITION_BIN, MetadataValue::from_bytes(&position));
+        Ok(response)
+    }
+}
+
+/// Runs a call within its deadline. A panic ends the call, not the process.
+async fn guarded<T>(
+    metadata: &MetadataMap,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let call = AssertUnwindSafe(call).catch_unwind();
+    let result = match convert::deadline(metadata) {
+        Some(deadline) => tokio::time::timeout(deadline.saturating_sub(DEADLINE_MARGIN), call)
+            .await
+            .map_err(|_| Status::deadline_exceeded("the deadline of the call has passed"))?,
+        None => call.await,
+    };
+    result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied().unwrap_or("without a text");
+    tracing::error!(panic = text, "a call panicked");
+    Status::internal("the server failed: see its log")
+}
+
+fn ended(end: End) -> Status {
+    convert::unavailable(match end {
+        End::Behind => "this server has not yet seen what the client has: try again",
+        End::Draining => "the server is going away: come back",
+        End::Stuck => "the client took no message for too long",
+    })
+}
+
+fn capability(entry: &Entry) -> Option<Capability> {
+    let value_type = entry.value_type.as_ref()?.to_string();
+    Some(Capability { key: entry.key.to_string(), value_type })
+}
+
+/// The current values of `keys`, in no particular order.
+fn current<'a>(
+    state: &'a State,
+    keys: &'a key::KeySet,
+) -> impl Iterator<Item = &'a Arc<Entry>> {
+    let all = keys.is_all().then_some("");
+    let below = keys.prefixes().map(|prefix| &**prefix).chain(all);
+    let below = below.flat_map(|prefix| state.below(prefix, None));
+    let exact = keys.keys().filter_map(|key| state.get(key));
+    below.chain(exact).filter(|entry| !entry.is_tombstone())
+}

@@ -1,0 +1,209 @@
+//! The trait of a store, and the words it speaks in.
+//!
+//! A store keeps the latest value of each key, durably, and numbers every change of it, whoever made it. That
+//! is all: prefixes, fan-out, validation, limits, conflation and caching are written once, above this trait.
+//!
+//! Start with [`Store`]; its documentation speaks to those who implement one and to those who call one. What a
+//! put or a delete does to what a store holds is decided by [`Operation::decide`], for all stores alike.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use datastream::position::Position;
+
+pub use crate::operation::{Action, Commit, Effect, Held, Operation, Refused};
+
+/// A place where settings live.
+///
+/// # For implementors
+///
+/// - Revisions start at 1, the genesis, which holds no change; each change has a higher one than all before
+///   it, and none is ever used twice. Their order is the order of commits.
+/// - A token is drawn in the transaction of the change itself, so that a copy of the store that goes on by
+///   itself has other tokens for the same revisions.
+/// - [`changes`](Store::changes) reports what *anybody* wrote, in commit order, and never splits a transaction.
+/// - A call may be dropped at any await. A dropped [`commit`](Store::commit) happens wholly or not at all.
+///
+/// The conformance suite in `datastream_server::testing` states all of this as tests.
+///
+/// # For callers
+///
+/// All methods may be called concurrently. None waits for a reader, so a slow one harms nobody.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Everything, as of one position.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read now.
+    async fn load(&self) -> Result<Snapshot, StoreError>;
+
+    /// What changed after `after`, or that `after` is no longer part of this store's history.
+    ///
+    /// Returns at once, with nothing where nothing changed. An error reports no progress: the same call is
+    /// made again later.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read now.
+    async fn changes(&self, after: &Position) -> Result<Since, StoreError>;
+
+    /// Applies all operations, or none. The result is durable when this returns.
+    ///
+    /// A commit that changes nothing makes no revision; it returns the position of the commit that wrote what
+    /// stands, without a token if that is no longer known.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::Refused`] if an operation does not fit what the store holds, [`CommitError::Store`] if the
+    /// store could not take it.
+    async fn commit(&self, commit: Commit) -> Result<Position, CommitError>;
+
+    /// Applies those puts of `commit` whose key the store does not hold, once in the life of the store: later
+    /// calls do nothing, whatever was deleted since. Returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Store::commit).
+    async fn seed(&self, commit: Commit) -> Result<bool, CommitError>;
+
+    /// Forgets the tombstones and the positions that `retention` lets go. Returns the revision up to which that
+    /// happened. The newest position is always kept.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be written now; nothing is forgotten then.
+    async fn compact(&self, retention: Retention) -> Result<u64, StoreError>;
+
+    /// Waits until there may be something new: a doorbell, not a message. It may ring for nothing, and a ring
+    /// may be missed (the caller also looks by the clock). Cancel safe: a ring that nobody waited for is kept.
+    async fn rung(&self);
+
+    /// Whether what this store reads is the truth. A replica, or a clone of a remote that is out of reach, may
+    /// lag behind it, and then a position above its head proves nothing.
+    fn authoritative(&self) -> bool {
+        true
+    }
+}
+
+/// How long a store remembers what is no longer needed to know the present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// For how long a position can be resumed from. Default: one hour.
+    pub positions: Duration,
+    /// How many positions are kept at most. Default: 100,000 (about 10 MB of memory).
+    pub max_positions: u64,
+    /// For how long superseded values stay in the history. Default: 30 days.
+    pub history: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            positions: Duration::from_secs(60 * 60),
+            max_positions: 100_000,
+            history: Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// The whole content of a store at one position.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Where it stands.
+    pub position: Position,
+    /// The highest revision at or below which a tombstone or a position was forgotten; 0 if none was.
+    pub compacted_to: u64,
+    /// The positions that are remembered, in ascending order; the last is [`position`](Self::position).
+    pub positions: Vec<Position>,
+    /// The latest change of each key, remembered tombstones included, in any order.
+    pub changes: Vec<Change>,
+}
+
+/// What came after a position.
+#[derive(Clone, Debug)]
+pub enum Since {
+    /// The same history, gone on.
+    Changes(Batch),
+    /// The position asked for is not part of this history: the store was replaced, or went back, or forgot it.
+    /// The caller loads anew.
+    Replaced,
+}
+
+/// Changes, in commit order, whole commits only.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Where the store stands after them; the position asked for, if there are none.
+    pub position: Position,
+    /// The revision up to which tombstones and positions are forgotten by now.
+    pub compacted_to: u64,
+    /// The positions that these changes made, in ascending order.
+    pub positions: Vec<Position>,
+    /// The changes. A key may come several times, ascending.
+    pub changes: Vec<Change>,
+}
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key, as stored: it may be outside the key grammar, if a foreign writer made it.
+    pub key: Arc<str>,
+    /// The revision of this change. Where a store commits several keys under one revision, they share it.
+    pub revision: u64,
+    /// When, by the clock of the writer. For people.
+    pub time: SystemTime,
+    /// What was written; `None` for a deletion.
+    pub value: Option<Stored>,
+}
+
+/// A value, as a store keeps it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The text, as it was written.
+    pub value: Bytes,
+    /// The name of the type, as it was written.
+    pub value_type: Arc<str>,
+}
+
+impl std::fmt::Debug for Stored {
+    /// Shows type and length; a value never reaches a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", self.value_type, self.value.len())
+    }
+}
+
+/// What a store meant when it failed.
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// Why a store could not do what it was asked, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Busy, locked, out of reach: the same call may succeed later.
+    #[error("the store is not available now")]
+    Unavailable(#[source] Cause),
+    /// No space. Reads go on; writes succeed again when there is room.
+    #[error("the store is full")]
+    Full(#[source] Cause),
+    /// The store may be read but not written.
+    #[error("the store is read-only")]
+    ReadOnly(#[source] Cause),
+    /// What the store holds is damaged.
+    #[error("the store is damaged")]
+    Corrupt(#[source] Cause),
+}
+
+/// Why a commit was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// An operation does not fit what the store holds, or is wrong by itself.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The store could not take it. After [`StoreError::Unavailable`] it is not known whether it did.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

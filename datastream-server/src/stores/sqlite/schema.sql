@@ -1,0 +1,85 @@
+-- What this store adds to a database. All of it is plain SQL, so that any program that opens the file, the
+-- sqlite3 shell included, keeps the log while it writes the table. {table} is the quoted name of the table.
+
+CREATE TABLE IF NOT EXISTS {table} (
+  key TEXT PRIMARY KEY,
+  value BLOB,
+  value_type TEXT,
+  updated_at DATETIME DEFAULT CURRENT_TIMESTAMP
+);
+
+CREATE TABLE IF NOT EXISTS datastream_meta (name TEXT PRIMARY KEY, value);
+
+-- One row for each change of a key; value NULL is a tombstone, key NULL the genesis. "commit" is the last
+-- revision of the commit, NULL where a foreign writer made the change. value stands last, so that reading what
+-- is before it never walks the pages of a long value.
+CREATE TABLE IF NOT EXISTS datastream_log (
+  revision INTEGER PRIMARY KEY AUTOINCREMENT,
+  "commit" INTEGER,
+  key TEXT,
+  type TEXT,
+  time TEXT,
+  author TEXT,
+  message TEXT,
+  request_id TEXT,
+  value BLOB
+);
+CREATE INDEX IF NOT EXISTS datastream_log_key ON datastream_log (key, revision);
+
+-- The positions that are remembered. Drawn in the transaction of the change, whoever makes it.
+CREATE TABLE IF NOT EXISTS datastream_token (
+  revision INTEGER PRIMARY KEY,
+  token BLOB NOT NULL,
+  time TEXT NOT NULL
+);
+CREATE TRIGGER IF NOT EXISTS datastream_token_draw AFTER INSERT ON datastream_log
+BEGIN
+  INSERT INTO datastream_token (revision, token, time)
+  VALUES (NEW.revision, randomblob(8), strftime('%Y-%m-%d %H:%M:%f', 'now'));
+END;
+
+-- The one way into the log: what a key holds now. Logged only if it differs from what the log has last.
+CREATE VIEW IF NOT EXISTS datastream_capture (key, value, value_type, time) AS
+SELECT NULL, NULL, NULL, NULL WHERE 0;
+CREATE TRIGGER IF NOT EXISTS datastream_capture_insert INSTEAD OF INSERT ON datastream_capture
+WHEN typeof(NEW.key) = 'text'
+BEGIN
+  INSERT INTO datastream_log (key, value, type, time)
+  SELECT NEW.key, held.value, held.type,
+    coalesce(strftime('%Y-%m-%d %H:%M:%f', NEW.time), strftime('%Y-%m-%d %H:%M:%f', 'now'))
+  FROM (
+    SELECT CAST(NEW.value AS BLOB) AS value,
+      CASE WHEN NEW.value IS NULL THEN NULL ELSE coalesce(
+        nullif(CAST(NEW.value_type AS TEXT), ''),
+        CASE typeof(NEW.value)
+          WHEN 'integer' THEN 'int' WHEN 'real' THEN 'float' WHEN 'text' THEN 'string' ELSE 'bytes'
+        END
+      ) END AS type
+  ) AS held
+  WHERE held.value IS NOT
+      (SELECT value FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1)
+    OR held.type IS NOT
+      (SELECT type FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1);
+END;
+
+CREATE TRIGGER IF NOT EXISTS datastream_insert AFTER INSERT ON {table}
+BEGIN
+  INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
+END;
+CREATE TRIGGER IF NOT EXISTS datastream_update AFTER UPDATE OF key, value, value_type ON {table}
+BEGIN
+  INSERT INTO datastream_capture (key) SELECT OLD.key WHERE OLD.key IS NOT NEW.key;
+  INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
+END;
+CREATE TRIGGER IF NOT EXISTS datastream_delete AFTER DELETE ON {table}
+BEGIN
+  INSERT INTO datastream_capture (key) VALUES (OLD.key);
+END;
+
+-- Of the name and effect of the original's trigger, which updates a row inside its own update. The last
+-- condition ends it where a foreign connection has recursive triggers on.
+CREATE TRIGGER IF NOT EXISTS set_updated_at AFTER UPDATE ON {table}
+WHEN NEW.updated_at IS OLD.updated_at AND NEW.updated_at IS NOT CURRENT_TIMESTAMP
+BEGIN
+  UPDATE {table} SET updated_at = CURRENT_TIMESTAMP WHERE key IS NEW.key;
+END;

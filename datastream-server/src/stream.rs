@@ -1,0 +1,171 @@
+//! One open `Subscribe` call: a subscription, driven by time, by the feed and by the transport.
+//!
+//! The transport pulls. When it takes no message, nothing is made and nothing is queued; what the subscriber
+//! is owed meanwhile costs nothing. Only a delivery of several messages holds something: a version of the
+//! state, and a watchdog ends it if it is stuck.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::feed::Registration;
+use crate::frame::{self, Frame};
+use crate::subscription::{Input, Output, Subscription};
+
+/// Why a stream ends, seen from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client is ahead of a store that lags.
+    Behind,
+    /// The server is going away.
+    Draining,
+    /// The transport took no message of a delivery for too long.
+    Stuck,
+}
+
+/// What the streams of a server have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    /// When the server started: the zero of all times.
+    pub(crate) started: Instant,
+    /// See [`Config::stall_limit`](crate::Config::stall_limit).
+    pub(crate) stall_limit: Duration,
+    /// Turns true when the server is going away.
+    pub(crate) draining: watch::Receiver<bool>,
+}
+
+/// The messages of one call. Dropping it ends the subscription.
+pub(crate) fn open(
+    subscription: Subscription,
+    announced: bool,
+    registration: Registration,
+    common: Common,
+) -> impl Stream<Item = Result<Frame, End>> + Send {
+    let line = Line {
+        seat: Arc::new(Seat { subscription: Mutex::new(Some(subscription)), taken: AtomicU64::new(0) }),
+        registration,
+        common,
+        announced,
+        ended: false,
+        is_guarded: false,
+    };
+    futures_util::stream::unfold(line, |mut line| async move { Some((line.next().await?, line)) })
+}
+
+/// Where the subscription is, so that a watchdog can end it.
+struct Seat {
+    /// `None` once it was ended.
+    subscription: Mutex<Option<Subscription>>,
+    /// How many messages the transport took.
+    taken: AtomicU64,
+}
+
+struct Line {
+    seat: Arc<Seat>,
+    registration: Registration,
+    common: Common,
+    announced: bool,
+    ended: bool,
+    is_guarded: bool,
+}
+
+impl Line {
+    async fn next(&mut self) -> Option<Result<Frame, End>> {
+        if self.ended {
+            return None;
+        }
+        self.seat.taken.fetch_add(1, Ordering::Relaxed);
+        loop {
+            if *self.common.draining.borrow() {
+                return Some(self.say_goodbye());
+            }
+            match self.step() {
+                Ok(Output::Send(frame)) => return Some(Ok(frame)),
+                Ok(Output::Wait(until)) => self.wait(until).await,
+                Ok(Output::Behind) => return Some(self.end(End::Behind)),
+                Err(end) => return Some(self.end(end)),
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<Output, End> {
+        let mut subscription = lock(&self.seat.subscription);
+        let subscription = subscription.as_mut().ok_or(End::Stuck)?;
+        let feed = self.registration.feed();
+        // In this order: what is published was marked before.
+        let state = feed.state();
+        let touched = self.registration.touch().revision();
+        let now = self.common.started.elapsed();
+        let source_age = feed.source_age();
+        let output = subscription.step(Input { now, state: &state, touched, source_age });
+        let is_delivering = subscription.is_delivering();
+        if is_delivering && !self.is_guarded {
+            tokio::spawn(end_if_stuck(Arc::downgrade(&self.seat), self.common.stall_limit));
+        }
+        self.is_guarded = is_delivering;
+        Ok(output)
+    }
+
+    async fn wait(&mut self, until: Option<Duration>) {
+        let started = self.common.started;
+        let timer = async {
+            match until {
+                Some(until) => sleep_until(started + until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.registration.touch().rung() => {}
+            () = timer => {}
+            // Without its sender nobody drains; the stream then ends with its connection.
+            Ok(()) = self.common.draining.changed() => {}
+        }
+    }
+
+    /// An announced client is told when to come back, unless it is in the middle of a delivery.
+    fn say_goodbye(&mut self) -> Result<Frame, End> {
+        let subscription = lock(&self.seat.subscription).take();
+        match subscription {
+            Some(subscription) if self.announced && !subscription.is_delivering() => {
+                Ok(frame::drain(Duration::from_millis(fastrand::u64(500..1500))))
+            }
+            _ => self.end(End::Draining),
+        }
+    }
+
+    fn end(&mut self, end: End) -> Result<Frame, End> {
+        self.ended = true;
+        Err(end)
+    }
+}
+
+/// Ends a delivery of which the transport took no message for `limit`: it pins a version of the state.
+async fn end_if_stuck(seat: Weak<Seat>, limit: Duration) {
+    let mut seen = None;
+    while seat.upgrade().is_some_and(|seat| seat.goes_on(&mut seen)) {
+        sleep(limit).await;
+    }
+}
+
+impl Seat {
+    /// Whether there is still a delivery to guard. One of which nothing was taken since the last look is ended.
+    fn goes_on(&self, seen: &mut Option<u64>) -> bool {
+        let mut subscription = lock(&self.subscription);
+        let is_delivering = subscription.as_ref().is_some_and(Subscription::is_delivering);
+        let taken = self.taken.load(Ordering::Relaxed);
+        let is_stuck = is_delivering && seen.replace(taken) == Some(taken);
+        if is_stuck {
+            *subscription = None;
+        }
+        is_delivering && !is_stuck
+    }
+}
+
+/// A panic in a step leaves a subscription that ends with its stream; nobody else sees it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

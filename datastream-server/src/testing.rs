@@ -1,0 +1,5 @@
+//! For tests: a server in the test's own process, and the conformance suite of stores.
+
+mod server;
+
+pub use server::TestServer;

@@ -1,0 +1,187 @@
+//! A server in the test's own process.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datastream::value::{self, Value};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::store::{Action, Commit, Operation, Store};
+use crate::stores::memory::MemoryStore;
+
+/// How long a server that is stopped waits for its streams.
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+
+/// A server on a free port of 127.0.0.1, on threads of its own, gone when dropped.
+///
+/// Its methods block for some milliseconds at most, and may be called with or without a tokio runtime. It is
+/// for tests: what goes wrong panics and says why.
+///
+/// ```
+/// use datastream_server::testing::TestServer;
+///
+/// let server = TestServer::start().with("max_connections", 10_i64).with("debug_enabled", false);
+/// assert!(server.url().starts_with("http://127.0.0.1:"));
+/// server.set("max_connections", 20_i64);
+/// ```
+pub struct TestServer {
+    address: SocketAddr,
+    store: Arc<dyn Store>,
+    config: Config,
+    running: Option<Running>,
+}
+
+struct Running {
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    stopped: std::sync::mpsc::Receiver<()>,
+}
+
+impl TestServer {
+    /// A server on an empty store in memory. Heartbeats come every second, so that a test of silence is short.
+    ///
+    /// # Panics
+    ///
+    /// If no port of 127.0.0.1 can be had.
+    #[must_use]
+    pub fn start() -> Self {
+        let config = Config::default().heartbeat(Duration::from_secs(1)).drain_limit(DRAIN_LIMIT);
+        Self::start_with(Arc::new(MemoryStore::new()), config)
+    }
+
+    /// A server on a store, with settings of the test's choice.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(store: Arc<dyn Store>, config: Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port of 127.0.0.1");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let running = Some(Running::start(listener, store.clone(), config.clone()));
+        Self { address, store, config, running }
+    }
+
+    /// The same server, holding `value` for `key`: `start().with("max_connections", 10_i64)`.
+    ///
+    /// # Panics
+    ///
+    /// As [`set`](Self::set).
+    #[must_use]
+    pub fn with<T: Value>(self, key: &str, value: T) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// What a client connects to.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Puts a value, as somebody else than the client under test would; also while the server is stopped.
+    ///
+    /// # Panics
+    ///
+    /// If `key` is no key, or `value` has no text.
+    pub fn set<T: Value>(&self, key: &str, value: T) {
+        let text = value::encode(&value).expect("the value can be written");
+        self.set_raw(key, T::WRITES.name(), text);
+    }
+
+    /// Puts a value given as text, of the type named; another type than the key has is fine.
+    ///
+    /// # Panics
+    ///
+    /// If `key` is no key, or the text is outside the grammar of its type.
+    pub fn set_raw(&self, key: &str, value_type: &str, text: impl Into<bytes::Bytes>) {
+        let value_type = Some(value_type.into());
+        self.apply(key, Action::Put { value: text.into(), value_type, retype: true });
+    }
+
+    /// Deletes a key; also while the server is stopped.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such key.
+    pub fn delete(&self, key: &str) {
+        self.apply(key, Action::Delete { allow_missing: false });
+    }
+
+    fn apply(&self, key: &str, action: Action) {
+        datastream::key::check(key).expect("the key is in the grammar of keys");
+        let operation = Operation { key: key.into(), action, expected_revision: None };
+        let commit = self.store.commit(Commit::one(operation));
+        block_on(commit).expect("the store takes the commit");
+    }
+
+    /// Stops the server as an operator would: streams are told to go. Its values stay, for
+    /// [`restart`](Self::restart). Does nothing if it is stopped.
+    pub fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+
+    /// Ends the server as a crash would: connections break without a word. Its values stay.
+    pub fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
+    }
+
+    /// Starts the server again on the same port, with the values that it has; stops it before if it runs.
+    ///
+    /// # Panics
+    ///
+    /// If the port was taken by somebody else meanwhile.
+    pub fn restart(&mut self) {
+        self.stop();
+        let listener = TcpListener::bind(self.address).expect("the port is free again");
+        self.running = Some(Running::start(listener, self.store.clone(), self.config.clone()));
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Running {
+    fn start(listener: TcpListener, store: Arc<dyn Store>, config: Config) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime can be made");
+        let (stop, stopping) = oneshot::channel();
+        let (done, stopped) = std::sync::mpsc::channel();
+        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
+        let listener = {
+            let _context = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).expect("a listener can be registered")
+        };
+        runtime.spawn(async move {
+            // A dropped sender stops the server just as a message does.
+            let shutdown = async { drop(stopping.await) };
+            let served = crate::serve(crate::incoming(listener), store, config, shutdown).await;
+            served.expect("the test server serves");
+            drop(done);
+        });
+        Self { runtime, stop, stopped }
+    }
+
+    fn stop(self) {
+        drop(self.stop);
+        // Disconnects when the server has ended.
+        let _ = self.stopped.recv();
+        self.runtime.shutdown_background();
+    }
+}
+
+/// Runs a future to its end on a thread of its own: the caller's may be one of a runtime, which must not block.
+fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let run = || Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future);
+    std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

@@ -1,0 +1,3 @@
+//! stub
+mod contract_key;
+mod contract_value;
