@@ -122,12 +122,12 @@ pub fn check(value_type: &str, value: &[u8]) -> Result<ValueType, ValueError> {
 /// [`ValueError::Json`] of the text, [`ValueError::OutOfRange`] and [`ValueError::Refused`] of `T`.
 pub fn decode<T: Value>(value_type: &str, value: &Bytes) -> Result<T, ValueError> {
     let reads = |value_type: &ValueType| T::READS.contains(value_type);
-    let (named, file) = match kind::find(value_type) {
-        Some(name) => (name.value_type, name.file && reads_files::<T>()),
+    let (read_as, file) = match kind::find(value_type) {
+        Some(name) if name.file && reads_files::<T>() => (T::WRITES, true),
+        Some(name) => (name.value_type, false),
         None if reads(&ValueType::Bytes) => (ValueType::Bytes, false),
         None => return Err(ValueError::unknown(value_type)),
     };
-    let read_as = if file && !reads(&named) { T::WRITES } else { named };
     if !reads(&read_as) {
         return Err(ValueError::unreadable::<T>(value_type));
     }

@@ -84,6 +84,12 @@ impl Feed {
         self.woken.load(Ordering::Relaxed)
     }
 
+    /// How many subscribers are registered.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        lock(&self.registry).len()
+    }
+
     /// Registers a subscriber. Read the state after this: then nothing is missed.
     #[must_use]
     pub fn register(self: &Arc<Self>, keys: Arc<KeySet>) -> Registration {

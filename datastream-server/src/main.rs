@@ -1,2 +1,50 @@
-//! stub
-fn main() {}
+//! The settings server, as a program: flags, signals and a log around [`datastream_server::serve`].
+//!
+//! What keeps it from starting is one line on stderr and exit code 2. Once it serves, SIGTERM and SIGINT end
+//! it with exit code 0, after the streams were told to go.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod startup;
+mod store_url;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use datastream_server::{incoming, serve};
+
+use crate::cli::Cli;
+use crate::startup::StartError;
+
+/// As for wrong flags, and for everything else that an operator has to put right first.
+const CANNOT_START: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    startup::log(&cli.log);
+    match run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("datastream-server: {error}");
+            ExitCode::from(CANNOT_START)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), StartError> {
+    startup::check_exposure(&cli)?;
+    // Before the line that says it listens: whoever reads that line may stop the server gracefully.
+    let stopped = startup::stopped()?;
+    // Before the store is opened: a second server that was started by mistake touches no file.
+    let (listener, address) = startup::listen(cli.listen).await?;
+    let store = cli.store.open()?;
+    if cli.demo {
+        startup::seed(&*store).await?;
+    }
+    tracing::info!(%address, store = %cli.store, "listening");
+    serve(incoming(listener), store, cli.config(), stopped).await?;
+    tracing::info!("stopped");
+    Ok(())
+}

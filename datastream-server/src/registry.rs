@@ -34,6 +34,7 @@ impl Touch {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     next_id: u64,
+    subscribers: usize,
     watchers: HashMap<Selector, Watchers>,
     everything: Watchers,
 }
@@ -46,6 +47,7 @@ impl Registry {
         let touch = Arc::new(Touch::default());
         let id = self.next_id;
         self.next_id += 1;
+        self.subscribers += 1;
         if keys.is_all() {
             self.everything.insert(id, touch.clone());
         }
@@ -57,6 +59,7 @@ impl Registry {
 
     /// Takes a subscriber out.
     pub(crate) fn remove(&mut self, id: u64, keys: &KeySet) {
+        self.subscribers -= 1;
         self.everything.remove(&id);
         for selector in keys.iter() {
             if let Some(watchers) = self.watchers.get_mut(selector) {
@@ -66,6 +69,11 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// How many subscribers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.subscribers
     }
 
     /// Marks those who watch `key` with `revision`, and adds to `touched` those who were not yet marked by a

@@ -84,6 +84,21 @@ where
     I::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let feed = Feed::start(store, config.retention).await?;
+    serve_feed(incoming, feed, config, shutdown).await
+}
+
+/// [`serve`], from a feed that was started already.
+pub(crate) async fn serve_feed<I>(
+    incoming: I,
+    feed: Arc<Feed>,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError>
+where
+    I: TryStream + Stream<Item = Result<I::Ok, I::Error>>,
+    I::Ok: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    I::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut tasks = JoinSet::new();
     tasks.spawn(feed.clone().run());
     tasks.spawn(feed.clone().compact());

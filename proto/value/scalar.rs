@@ -31,7 +31,7 @@ pub(super) fn int(text: &[u8]) -> Result<i64, ValueError> {
 
 /// Reads a `float`.
 pub(super) fn float(text: &[u8]) -> Result<f64, ValueError> {
-    finite(number(text)?).ok_or(FINITE)
+    finite(text)?.ok_or(FINITE)
 }
 
 /// Reads a `bool`.
@@ -43,24 +43,18 @@ pub(super) fn truth(text: &[u8]) -> Result<bool, ValueError> {
     }
 }
 
-/// Checks the number grammar of JSON, whatever the magnitude.
-fn number(text: &[u8]) -> Result<&str, ValueError> {
-    let begins = matches!(text.first(), Some(b'-' | b'0'..=b'9'));
-    // JSON allows white space at the end, where a number has a digit.
-    let ends = matches!(text.last(), Some(b'0'..=b'9'));
-    if !begins || !ends || serde_json::from_slice::<IgnoredAny>(text).is_err() {
-        return Err(FLOAT);
-    }
-    str::from_utf8(text).map_err(|_| FLOAT)
-}
-
-/// Reads a number, unless it is too large for `F`, or so small that nothing of it would be left.
-fn finite<F: FromStr + Copy + Into<f64>>(number: &str) -> Option<F> {
-    let value: F = number.parse().ok()?;
+/// Reads a number; `None` if it is too large for `F`, or so small that nothing of it would be left.
+///
+/// The number grammar of JSON is what JSON and Rust both take: Rust alone takes `.5`, `+1` and `inf`, JSON
+/// alone takes white space and what is no number.
+fn finite<F: FromStr + Copy + Into<f64>>(text: &[u8]) -> Result<Option<F>, ValueError> {
+    serde_json::from_slice::<IgnoredAny>(text).map_err(|_| FLOAT)?;
+    let number = str::from_utf8(text).map_err(|_| FLOAT)?;
+    let value: F = number.parse().map_err(|_| FLOAT)?;
     let wide: f64 = value.into();
     let mut mantissa = number.bytes().take_while(|byte| !matches!(byte, b'e' | b'E'));
     let vanished = wide == 0.0 && mantissa.any(|byte| matches!(byte, b'1'..=b'9'));
-    (wide.is_finite() && !vanished).then_some(value)
+    Ok((wide.is_finite() && !vanished).then_some(value))
 }
 
 macro_rules! integers {
@@ -91,7 +85,7 @@ macro_rules! floats {
             const WRITES: ValueType = ValueType::Float;
 
             fn from_text(_: ValueType, text: &Bytes) -> Result<Self, ValueError> {
-                finite(number(text)?).ok_or_else(ValueError::too_wide::<Self>)
+                finite(text)?.ok_or_else(ValueError::too_wide::<Self>)
             }
 
             fn to_text(&self) -> Result<Bytes, ValueError> {

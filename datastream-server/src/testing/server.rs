@@ -9,11 +9,16 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::feed::Feed;
+use crate::serve::serve_feed;
 use crate::store::{Action, Commit, Operation, Store};
 use crate::stores::memory::MemoryStore;
 
 /// How long a server that is stopped waits for its streams.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long a value that was put may take to reach the server.
+const PUBLISH_LIMIT: Duration = Duration::from_secs(1);
 
 /// A server on a free port of 127.0.0.1, on threads of its own, gone when dropped.
 ///
@@ -36,6 +41,7 @@ pub struct TestServer {
 
 struct Running {
     runtime: Runtime,
+    feed: Arc<Feed>,
     stop: oneshot::Sender<()>,
     stopped: std::sync::mpsc::Receiver<()>,
 }
@@ -82,7 +88,14 @@ impl TestServer {
         format!("http://{}", self.address)
     }
 
-    /// Puts a value, as somebody else than the client under test would; also while the server is stopped.
+    /// How many streams the server holds open; none while it is stopped.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        self.running.as_ref().map_or(0, |running| running.feed.subscribers())
+    }
+
+    /// Puts a value, as somebody else than the client under test would; also while the server is stopped. When
+    /// this returns, whoever asks the server gets it.
     ///
     /// # Panics
     ///
@@ -115,7 +128,14 @@ impl TestServer {
         datastream::key::check(key).expect("the key is in the grammar of keys");
         let operation = Operation { key: key.into(), action, expected_revision: None };
         let commit = self.store.commit(Commit::one(operation));
-        block_on(commit).expect("the store takes the commit");
+        let feed = self.running.as_ref().map(|running| &running.feed);
+        block_on(async {
+            let position = commit.await.expect("the store takes the commit");
+            if let Some(feed) = feed {
+                // That a test keeps the store from being read is no fault of this value.
+                let _ = feed.reach(position.revision, PUBLISH_LIMIT).await;
+            }
+        });
     }
 
     /// Stops the server as an operator would: streams are told to go. Its values stay, for
@@ -162,14 +182,16 @@ impl Running {
             let _context = runtime.enter();
             tokio::net::TcpListener::from_std(listener).expect("a listener can be registered")
         };
+        let feed = block_on(Feed::start(store, config.retention)).expect("the store can be loaded");
+        let served = feed.clone();
         runtime.spawn(async move {
             // A dropped sender stops the server just as a message does.
             let shutdown = async { drop(stopping.await) };
-            let served = crate::serve(crate::incoming(listener), store, config, shutdown).await;
+            let served = serve_feed(crate::incoming(listener), served, config, shutdown).await;
             served.expect("the test server serves");
             drop(done);
         });
-        Self { runtime, stop, stopped }
+        Self { runtime, feed, stop, stopped }
     }
 
     fn stop(self) {

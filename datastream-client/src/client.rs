@@ -1,0 +1,247 @@
+//! The front door.
+
+use std::sync::Arc;
+
+use datastream::key::{self, shown};
+use datastream::position::Position;
+use datastream::proto::{Data, ListCapabilitiesRequest};
+use datastream::value::{self, Value};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cell::{AnyCell as _, Cell};
+use crate::config::Limits;
+use crate::error::{CallError, Unavailable};
+use crate::session::{Link, Session};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::status::ClientStatus;
+use crate::transport::{Grpc, Transport};
+use crate::watch::Watch;
+use crate::worker::{self, Command, Place, Worker};
+
+/// How many keys one page of a list asks for.
+const PAGE: u32 = 1000;
+
+/// A connection to a settings server.
+///
+/// It connects when something is watched, and reconnects by itself, always: a wrong address or a server that is
+/// not there shows in [`Watch::ready`] and [`status`](Self::status), and heals when it is corrected. All handles
+/// of a client share one stream. Cheap to clone. It ends when the last clone and the last handle are gone.
+///
+/// ```
+/// use datastream_client::Client;
+///
+/// let url = "http://127.0.0.1:8080";
+/// let cfg = Client::connect(url).watch::<i64>("max_connections");
+/// assert_eq!(cfg.get(), None); // Nothing is known before the server has answered.
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) limits: Limits,
+}
+
+/// A key of the server, and the type of its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capability {
+    /// The key.
+    pub key: String,
+    /// The name of the type, as it was written.
+    pub value_type: String,
+}
+
+/// A write that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Where it stands in the history; `None` if the server is one that does not say.
+    pub position: Option<Position>,
+    /// Whether the handles of this client show it.
+    pub seen: Seen,
+}
+
+/// Whether the handles of a client show what it wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// They do, or show something newer.
+    Applied,
+    /// The client has no handle of the key.
+    NotWatched,
+    /// Written, not yet seen: the client lost its stream, and will see it when it is back.
+    NotYet,
+}
+
+impl Client {
+    /// A client of the server at `url`, such as `http://127.0.0.1:8080`. Returns at once and never fails.
+    #[must_use]
+    pub fn connect(url: impl AsRef<str>) -> Self {
+        Self::builder(url).connect()
+    }
+
+    /// A client with settings of its own.
+    #[must_use]
+    pub fn builder(url: impl AsRef<str>) -> ClientBuilder {
+        ClientBuilder {
+            url: url.as_ref().to_owned(),
+            limits: Limits::default(),
+            client_name: String::new(),
+            place: Place::Caller,
+        }
+    }
+
+    /// Follows `key` as a `T`. Returns at once; see [`Watch::ready`].
+    ///
+    /// Handles of one key and one type share their value. A string that is no key fails its own handle, and is
+    /// never sent. A client watches at most 10,000 keys.
+    #[must_use]
+    pub fn watch<T: Value>(&self, key: impl AsRef<str>) -> Watch<T> {
+        let key = key.as_ref();
+        let cell = match key::check(key) {
+            Ok(()) => self.inner.shared.cell(key, &self.inner.commands),
+            Err(source) => {
+                let cell = Arc::new(Cell::<T>::new(Arc::from(key), None));
+                cell.fail(Unavailable::NotAKey { key: shown(key).to_string(), source });
+                cell
+            }
+        };
+        Watch::new(cell, Some(self.inner.clone()))
+    }
+
+    /// All that this client watches, at one position. Two reads of handles may straddle a commit; reads of one
+    /// snapshot never do. Costs a reference count.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.shared.snapshot.load_full()
+    }
+
+    /// Whether the server is followed, and if not, why.
+    #[must_use]
+    pub fn status(&self) -> ClientStatus {
+        let shared = &self.inner.shared;
+        let (state, since) = shared.link_state();
+        let last_error = match &shared.link.load().0 {
+            Link::Lost(why) => Some(why.clone()),
+            _ => None,
+        };
+        let position = shared.snapshot.load().position().cloned();
+        ClientStatus { state, since: since.into_std(), age: shared.age(), position, last_error }
+    }
+
+    /// The keys that the server has, with their types, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], after [`Limits::sync`] at the latest for each 1,000 keys. Cancel safe.
+    pub async fn capabilities(&self) -> Result<Vec<Capability>, CallError> {
+        let mut all = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.send(Command::List(ListCapabilitiesRequest { page_size: PAGE, page_token }, reply))?;
+            let page = answer.await.map_err(|_| CallError::Closed)??;
+            all.extend(page.capabilities.into_iter().map(|capability| Capability {
+                key: capability.key,
+                value_type: capability.value_type,
+            }));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Sets `key` to `value`; durable when it returns.
+    ///
+    /// If this client watches the key, it also waits, for at most [`Limits::seen`], until its handles show the
+    /// value: a read after an acknowledged write sees it. Not cancel safe: dropping the future does not take the
+    /// write back.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]. After `TimedOut` and `Failed` it is not known whether the value was written.
+    pub async fn set<T: Value>(&self, key: impl AsRef<str>, value: T) -> Result<Written, CallError> {
+        let key = key.as_ref();
+        let named = || shown(key).to_string();
+        key::check(key).map_err(|source| CallError::NotAKey { key: named(), source })?;
+        let text = value::encode(&value).map_err(|source| CallError::Unwritable { key: named(), source })?;
+        let data = Data {
+            key: key.to_owned(),
+            value: text,
+            value_type: T::WRITES.name().to_owned(),
+            ..Data::default()
+        };
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Push(data, reply))?;
+        answer.await.map_err(|_| CallError::Closed)?
+    }
+
+    fn send(&self, command: Command) -> Result<(), CallError> {
+        self.inner.commands.send(command).map_err(|_| CallError::Closed)
+    }
+
+    /// A client over a transport of the test's own.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_transport(transport: impl Transport, limits: Limits) -> Self {
+        Self::start(transport, limits, String::new(), Place::Caller)
+    }
+
+    fn start(transport: impl Transport, limits: Limits, client_name: String, place: Place) -> Self {
+        let shared = Arc::new(Shared::new());
+        let (commands, received) = mpsc::unbounded_channel();
+        let session = Session::new(limits.clone(), client_name);
+        worker::start(Worker::new(session, transport, shared.clone(), received, limits.seen), place);
+        Self { inner: Arc::new(Inner { shared, commands, limits }) }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("status", &self.status()).finish()
+    }
+}
+
+/// The settings of a client that is about to be made; by [`Client::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ClientBuilder {
+    url: String,
+    limits: Limits,
+    client_name: String,
+    place: Place,
+}
+
+impl ClientBuilder {
+    /// How long to wait for what.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// A name of this client for the operator of the server, at most 256 bytes; what is longer is cut.
+    pub fn client_name(mut self, name: impl Into<String>) -> Self {
+        self.client_name = name.into();
+        let end = self.client_name.floor_char_boundary(datastream::limit::CLIENT_NAME_BYTES);
+        self.client_name.truncate(end);
+        self
+    }
+
+    /// Runs the client on a thread of its own even inside a tokio runtime: for applications that block theirs.
+    pub fn own_thread(mut self) -> Self {
+        self.place = Place::Own;
+        self
+    }
+
+    /// Makes the client. Returns at once and never fails.
+    #[must_use]
+    pub fn connect(self) -> Client {
+        let transport = Grpc::new(&self.url, self.limits.clone());
+        Client::start(transport, self.limits, self.client_name, self.place)
+    }
+}

@@ -1,0 +1,133 @@
+//! What goes wrong, by what the caller can do about it.
+
+use std::sync::Arc;
+
+use datastream::key::KeyError;
+use datastream::value::ValueError;
+
+/// Why the client is not following its server. It tries again by itself, always.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// No connection: the address, the network, or the server is not there.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The stream ended without a reason.
+    #[error("the server ended the stream")]
+    Ended,
+    /// Nothing came for too long, not even a heartbeat.
+    #[error("the server fell silent")]
+    Silent,
+    /// The server said that it goes away, and when to come back.
+    #[error("the server is going away")]
+    Draining,
+    /// The server answered with an error.
+    #[error("the server refused: {code}: {text}")]
+    Refused {
+        /// The name of the gRPC code.
+        code: &'static str,
+        /// What it said, escaped and cut.
+        text: String,
+    },
+    /// The server broke a rule of the contract.
+    #[error("the server broke the contract: {0}")]
+    Violation(&'static str),
+}
+
+/// Why there is no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// Nothing is known yet of this key; the text says what the client is waiting for.
+    #[error("`{key}` is not known yet: {waiting_for}")]
+    NotReady {
+        /// The key, escaped and cut.
+        key: String,
+        /// What it waits for.
+        waiting_for: String,
+    },
+    /// The server has no such key. The handle gets its value when somebody sets it.
+    #[error("`{key}` does not exist")]
+    Missing {
+        /// The key, escaped and cut.
+        key: String,
+    },
+    /// This client may not read the key.
+    #[error("`{key}` may not be read by this client")]
+    Denied {
+        /// The key, escaped and cut.
+        key: String,
+    },
+    /// There is a value, and it cannot be read as the type of the handle.
+    #[error("`{key}` cannot be used")]
+    Unusable {
+        /// The key, escaped and cut.
+        key: String,
+        /// Why.
+        #[source]
+        source: ValueError,
+    },
+    /// The string is no key.
+    #[error("`{key}` is no key")]
+    NotAKey {
+        /// The string, escaped and cut.
+        key: String,
+        /// The rule that it breaks.
+        #[source]
+        source: KeyError,
+    },
+    /// More keys are watched than one client may ask for: watch a prefix, or use a second client.
+    #[error("`{key}` is not followed: this client already watches 10,000 keys")]
+    TooMany {
+        /// The key, escaped and cut.
+        key: String,
+    },
+}
+
+/// Why a call was not done.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The key is none. Nothing was sent.
+    #[error("`{key}` is no key")]
+    NotAKey {
+        /// The string, escaped and cut.
+        key: String,
+        /// The rule that it breaks.
+        #[source]
+        source: KeyError,
+    },
+    /// The value has no text. Nothing was sent.
+    #[error("the value of `{key}` cannot be written")]
+    Unwritable {
+        /// The key, escaped and cut.
+        key: String,
+        /// Why.
+        #[source]
+        source: ValueError,
+    },
+    /// The server found the request wrong: correct it.
+    #[error("the server found it wrong: {0}")]
+    Invalid(String),
+    /// The key is not in the state that the call needs: read it again, then decide.
+    #[error("the key does not allow it: {0}")]
+    Conflict(String),
+    /// This client may not do that.
+    #[error("not allowed: {0}")]
+    Denied(String),
+    /// No answer came in time. A write may still have been made.
+    #[error("no answer in time; a write may have been made all the same")]
+    TimedOut,
+    /// The server could not be reached, or failed: try again. A write may still have been made.
+    #[error("the call failed; a write may have been made all the same")]
+    Failed(#[from] Arc<Disconnect>),
+    /// The client has ended.
+    #[error("the client has ended")]
+    Closed,
+}
+
+impl From<Disconnect> for CallError {
+    fn from(why: Disconnect) -> Self {
+        Self::Failed(Arc::new(why))
+    }
+}

@@ -1,0 +1,77 @@
+//! How long to wait before trying again: the one policy of the client, and the one file that names `backoff`.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff as _;
+
+/// The first wait.
+const BASE: Duration = Duration::from_millis(500);
+/// The longest wait.
+const CAP: Duration = Duration::from_secs(30);
+/// For how long a stream must have been healthy, after its state was complete, to begin anew.
+pub(crate) const HEALTHY: Duration = Duration::from_secs(60);
+
+/// Waits that double from half a second to half a minute: half of each is fixed and half is random, so that
+/// the clients of a server that comes back do not come all at once.
+///
+/// The randomness is the caller's, which makes it a pure value. `backoff` would add its own after the cap and
+/// so exceed it.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    intervals: ExponentialBackoff,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let intervals = ExponentialBackoff {
+            current_interval: BASE,
+            initial_interval: BASE,
+            randomization_factor: 0.0,
+            multiplier: 2.0,
+            max_interval: CAP,
+            max_elapsed_time: None,
+            ..ExponentialBackoff::default()
+        };
+        Self { intervals }
+    }
+}
+
+impl Retry {
+    /// The next wait. `random` is from 0 to 1.
+    pub(crate) fn next(&mut self, random: f64) -> Duration {
+        // Without a maximal elapsed time there is always a next interval.
+        let interval = self.intervals.next_backoff().unwrap_or(CAP).min(CAP);
+        interval / 2 + (interval / 2).mul_f64(random.clamp(0.0, 1.0))
+    }
+
+    /// Begins anew with the first wait.
+    pub(crate) fn reset(&mut self) {
+        self.intervals.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_never_exceed_it() {
+        let mut retry = Retry::default();
+        let longest: Vec<_> = (0..9).map(|_| retry.next(1.0).as_millis()).collect();
+        assert_eq!(longest, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
+    }
+
+    #[test]
+    fn half_of_a_wait_is_fixed() {
+        assert_eq!(Retry::default().next(0.0), BASE / 2);
+    }
+
+    #[test]
+    fn a_reset_begins_with_the_first_wait() {
+        let mut retry = Retry::default();
+        (0..5).for_each(|_| drop(retry.next(0.5)));
+        retry.reset();
+        assert_eq!(retry.next(1.0), BASE);
+    }
+}

@@ -1,0 +1,171 @@
+//! What the client holds to be true, all of it at one position.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datastream::key::{KeySet, Selector};
+use datastream::position::Position;
+use datastream::proto;
+use datastream::value::{self, Value, ValueError};
+use rpds::RedBlackTreeMapSync;
+
+/// All settings that a client watches, as of one position: reads of several keys never straddle a commit.
+///
+/// It is immutable and shares its memory with its predecessors. Taking one costs a reference count, a read the
+/// logarithm of the number of keys and the decoding of the value; for a single key a
+/// [`Watch`](crate::Watch) is much cheaper.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    values: RedBlackTreeMapSync<Arc<str>, Arc<Held>>,
+    position: Option<Position>,
+    /// The keys and prefixes that the position speaks of; nothing is known of any other.
+    covered: Arc<KeySet>,
+    /// Those of them that may not be read.
+    denied: Arc<KeySet>,
+}
+
+/// A value, as it was received.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The text.
+    pub value: Bytes,
+    /// The name of its type, as it was written.
+    pub value_type: Box<str>,
+    /// The revision of the change that wrote it.
+    pub revision: u64,
+}
+
+impl std::fmt::Debug for Held {
+    /// Shows type, length and revision; a value never reaches a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]@{}", self.value_type, self.value.len(), self.revision)
+    }
+}
+
+impl Snapshot {
+    /// The value of `key`; `None` if it does not exist, or is not watched by this client.
+    ///
+    /// # Errors
+    ///
+    /// [`ValueError`] if `T` does not read the value.
+    pub fn get<T: Value>(&self, key: &str) -> Result<Option<T>, ValueError> {
+        self.held(key).map(|held| value::decode(&held.value_type, &held.value)).transpose()
+    }
+
+    /// The text of `key` and the name of its type.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<(&Bytes, &str)> {
+        self.held(key).map(|held| (&held.value, &*held.value_type))
+    }
+
+    /// The keys that exist, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(|key| &**key)
+    }
+
+    /// Where in the history of the store this is; `None` before the first state arrived.
+    #[must_use]
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// Whether this says anything of `key`: then a key that it does not hold does not exist, or is denied.
+    #[must_use]
+    pub fn covers(&self, key: &str) -> bool {
+        self.covered.matches(key)
+    }
+
+    /// Whether `key` may not be read.
+    #[must_use]
+    pub fn denies(&self, key: &str) -> bool {
+        self.denied.matches(key)
+    }
+
+    pub(crate) fn held(&self, key: &str) -> Option<&Arc<Held>> {
+        self.values.get(key)
+    }
+
+    pub(crate) fn covered(&self) -> &KeySet {
+        &self.covered
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.position.as_ref().map_or(0, |position| position.revision)
+    }
+
+    pub(crate) fn set_covered(&mut self, covered: KeySet) {
+        self.covered = Arc::new(covered);
+    }
+
+    pub(crate) fn set_position(&mut self, position: Position) {
+        self.position = Some(position);
+    }
+
+    pub(crate) fn set_denied(&mut self, denied: Vec<String>) {
+        let parsed: KeySet = denied.iter().filter_map(|entry| Selector::parse(entry).ok()).collect();
+        self.denied = Arc::new(parsed);
+    }
+
+    /// Forgets all values, before a whole state.
+    pub(crate) fn clear(&mut self) {
+        self.values = RedBlackTreeMapSync::new_sync();
+    }
+
+    /// Forgets the values of those keys that `entry` asks for, unless what is covered includes them otherwise.
+    pub(crate) fn uncover(&mut self, entry: &Selector) {
+        Arc::make_mut(&mut self.covered).remove(entry);
+        self.forget(entry);
+    }
+
+    /// Forgets the values of what `entries` ask for, because the whole of them is on its way.
+    pub(crate) fn forget_all(&mut self, entries: &KeySet) {
+        let covered = std::mem::take(&mut self.covered);
+        entries.iter().for_each(|entry| self.forget(entry));
+        self.covered = covered;
+    }
+
+    fn forget(&mut self, entry: &Selector) {
+        let gone: Vec<_> = match entry {
+            Selector::Key(key) => vec![key.clone()],
+            Selector::Prefix(prefix) => self
+                .values
+                .range::<str, _>((Bound::Included(&**prefix), Bound::Unbounded))
+                .map(|(key, _)| key.clone())
+                .take_while(|key| key.starts_with(&**prefix))
+                .collect(),
+        };
+        for key in gone.iter().filter(|key| !self.covered.matches(key)) {
+            self.values.remove_mut(key);
+        }
+    }
+
+    /// Takes over what a part of a delivery says of covered keys. Appends the keys that it changed.
+    pub(crate) fn merge(&mut self, data: HashMap<String, proto::Data>, changed: &mut Vec<Arc<str>>) {
+        for (key, data) in data {
+            let held = self.values.get(key.as_str()).map_or(0, |held| held.revision);
+            if !self.covered.matches(&key) || data.revision < held {
+                continue; // Not ours, or older than what we hold.
+            }
+            let key: Arc<str> = key.into();
+            if data.deleted {
+                self.values.remove_mut(&key);
+            } else {
+                self.values.insert_mut(key.clone(), Arc::new(Held::new(&data)));
+            }
+            changed.push(key);
+        }
+    }
+}
+
+impl Held {
+    /// Copies the value out of its message: twenty bytes would otherwise keep a megabyte alive.
+    fn new(data: &proto::Data) -> Self {
+        Self {
+            value: Bytes::copy_from_slice(&data.value),
+            value_type: data.value_type.as_str().into(),
+            revision: data.revision,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The typed handle of one setting.
+
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tokio::sync::oneshot;
+
+use crate::cell::Cell;
+use crate::client::Inner;
+use crate::error::Unavailable;
+use crate::session::Link;
+use crate::status::{Origin, State, Status};
+use crate::worker::Command;
+
+/// A setting that is always right now: [`get`](Self::get) it wherever it is used.
+///
+/// The value is decoded once, when it arrives. A value that `T` cannot hold is refused: the handle keeps the
+/// last good one, [`status`](Self::status) says why, and other handles are not concerned. A setting that does
+/// not exist yet has no value, and gets it when somebody sets it.
+///
+/// A handle is cheap to clone, and keeps its client connected. It works with and without a tokio runtime.
+pub struct Watch<T> {
+    cell: Arc<Cell<T>>,
+    /// The version of the value that `changed` last reported.
+    seen: u64,
+    /// After the cell: a client whose last handle is gone ends once it has heard so.
+    client: Option<Arc<Inner>>,
+}
+
+impl<T> Clone for Watch<T> {
+    fn clone(&self) -> Self {
+        Self { cell: self.cell.clone(), seen: self.seen, client: self.client.clone() }
+    }
+}
+
+/// A value that was read and not copied.
+///
+/// It keeps this value alive, whatever comes after it; drop it soon, and do not hold it across an await.
+pub struct Loaded<T>(arc_swap::Guard<Option<Arc<T>>>);
+
+impl<T> Loaded<T> {
+    /// The value, if there is one.
+    #[must_use]
+    pub fn as_ref(&self) -> Option<&T> {
+        self.0.as_deref()
+    }
+
+    /// The value, to keep.
+    #[must_use]
+    pub fn into_arc(self) -> Option<Arc<T>> {
+        arc_swap::Guard::into_inner(self.0)
+    }
+}
+
+impl<T> Watch<T> {
+    pub(crate) fn new(cell: Arc<Cell<T>>, client: Option<Arc<Inner>>) -> Self {
+        let seen = cell.versions.borrow().value;
+        Self { cell, seen, client }
+    }
+
+    /// A handle that always holds `value`, without a client: for the tests of code that takes a handle.
+    ///
+    /// ```
+    /// use datastream_client::Watch;
+    ///
+    /// let max = Watch::fixed(100_i64);
+    /// assert_eq!(max.get(), Some(100));
+    /// ```
+    #[must_use]
+    pub fn fixed(value: T) -> Self {
+        Self::new(Arc::new(Cell::fixed(value)), None)
+    }
+
+    /// The value now, without copying it; for types that are costly to clone.
+    ///
+    /// Takes no lock, makes no system call and allocates nothing. Some nanoseconds.
+    #[must_use]
+    pub fn load(&self) -> Loaded<T> {
+        Loaded(self.cell.value.load())
+    }
+
+    /// The value now; `None` if there is none, and then [`try_get`](Self::try_get) says why.
+    ///
+    /// Takes no lock and makes no system call; for `Copy` types it allocates nothing. Some nanoseconds, plus the
+    /// clone.
+    #[must_use]
+    pub fn get(&self) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.cell.value.load().as_deref().cloned()
+    }
+
+    /// The value now, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`], by what can be done about it.
+    pub fn try_get(&self) -> Result<T, Unavailable>
+    where
+        T: Clone,
+    {
+        self.get().ok_or_else(|| self.unavailable())
+    }
+
+    /// A handle that holds `default` while there is no value.
+    ///
+    /// ```
+    /// use datastream_client::Client;
+    ///
+    /// let max = Client::connect("http://127.0.0.1:1").watch::<i64>("max_connections").or(100);
+    /// assert_eq!(max.get(), 100);
+    /// ```
+    #[must_use]
+    pub fn or(self, default: T) -> WatchOr<T> {
+        WatchOr { watch: self, default: Arc::new(default) }
+    }
+
+    /// Waits until there is a value.
+    ///
+    /// It returns as soon as the first state of the server is complete, or a refusal is known. A handle that
+    /// failed here heals later all the same: when the key is set, the value is corrected, the server comes back.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]: the server has no such key, it may not be read, its value cannot be read as `T`, or
+    /// nothing was heard within [`Limits::ready`](crate::Limits::ready).
+    pub async fn ready(&self) -> Result<(), Unavailable> {
+        let mut versions = self.cell.versions.subscribe();
+        let known = versions.wait_for(|_| self.cell.report.load().is_known);
+        let Some(client) = &self.client else { return Ok(()) };
+        tokio::select! {
+            _ = known => match &self.cell.report.load().unavailable {
+                None => Ok(()),
+                Some(why) => Err(why.clone()),
+            },
+            () = client.after(client.limits.ready) => Err(self.unavailable()),
+        }
+    }
+
+    /// Waits until the value is another one, or is gone, since this handle was made or this last returned.
+    ///
+    /// A slow caller sees the latest value, not each one. A refused value is no change. A fixed handle never
+    /// changes. Cancel safe: a change that came meanwhile is reported by the next call.
+    pub async fn changed(&mut self) {
+        let mut versions = self.cell.versions.subscribe();
+        // The cell, which this handle holds, is the sender: it does not close.
+        if let Ok(version) = versions.wait_for(|version| version.value != self.seen).await {
+            self.seen = version.value;
+        }
+    }
+
+    /// The values as they change, beginning with the present one if there is one; `None` when the key is
+    /// deleted. Never ends. A slow reader sees the latest value, not each one.
+    pub fn stream(&self) -> impl Stream<Item = Option<Arc<T>>> + Send + use<T>
+    where
+        T: Send + Sync + 'static,
+    {
+        let mut watch = self.clone();
+        // The version before the value: one that comes between the two is reported once more, not lost.
+        watch.seen = self.cell.versions.borrow().value;
+        let first = self.cell.value.load().is_some();
+        futures_util::stream::unfold((watch, first), |(mut watch, first)| async move {
+            if !first {
+                watch.changed().await;
+            }
+            let value = watch.cell.value.load_full();
+            Some((value, (watch, false)))
+        })
+    }
+
+    /// How fresh the value is, and what is wrong if something is. Costs some hundred nanoseconds.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let report = self.cell.report.load_full();
+        let (state, since, age) = match &self.client {
+            None => (State::Ready, report.since, None),
+            Some(_) if !report.is_known => (State::NotReady, report.since, None),
+            Some(client) => {
+                let (state, since) = client.shared.link_state();
+                (state, since.into_std().max(report.since), client.shared.age())
+            }
+        };
+        Status {
+            state,
+            since,
+            age,
+            revision: report.revision,
+            origin: report.origin,
+            unavailable: report.unavailable.as_ref().map(|_| self.unavailable()),
+            refusal: report.refusal.clone(),
+        }
+    }
+
+    /// Why there is no value. What is not known yet is explained by the state of the link.
+    fn unavailable(&self) -> Unavailable {
+        let why = self.cell.report.load().unavailable.clone();
+        match (why, &self.client) {
+            (Some(Unavailable::NotReady { key, waiting_for }), Some(client)) => {
+                let waiting_for = match &client.shared.link.load().0 {
+                    Link::Lost(why) => why.to_string(),
+                    _ => waiting_for,
+                };
+                Unavailable::NotReady { key, waiting_for }
+            }
+            (Some(why), _) => why,
+            // The value came between the two reads.
+            (None, _) => Unavailable::NotReady {
+                key: datastream::key::shown(&self.cell.key).to_string(),
+                waiting_for: "it has just come: read it again".to_owned(),
+            },
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Watch<T> {
+    /// Shows the key and whether there is a value, not the value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let has_value = self.cell.value.load().is_some();
+        f.debug_struct("Watch").field("key", &self.cell.key).field("has_value", &has_value).finish()
+    }
+}
+
+/// A [`Watch`] with a default: made by [`Watch::or`].
+pub struct WatchOr<T> {
+    watch: Watch<T>,
+    default: Arc<T>,
+}
+
+impl<T> Clone for WatchOr<T> {
+    fn clone(&self) -> Self {
+        Self { watch: self.watch.clone(), default: self.default.clone() }
+    }
+}
+
+impl<T> WatchOr<T> {
+    /// The value now, or the default while there is none. Costs what [`Watch::get`] does.
+    #[must_use]
+    pub fn get(&self) -> T
+    where
+        T: Clone,
+    {
+        match self.watch.cell.value.load().as_deref() {
+            Some(value) => value.clone(),
+            None => T::clone(&self.default),
+        }
+    }
+
+    /// The handle without the default.
+    #[must_use]
+    pub fn watch(&self) -> &Watch<T> {
+        &self.watch
+    }
+
+    /// As [`Watch::changed`].
+    pub async fn changed(&mut self) {
+        self.watch.changed().await;
+    }
+
+    /// As [`Watch::status`]; while the default is what is read, the origin says so.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let status = self.watch.status();
+        let origin = if status.origin == Origin::None { Origin::Default } else { status.origin };
+        Status { origin, ..status }
+    }
+}
+
+impl Inner {
+    /// Completes after `delay`, by the clock of the worker: the caller may have no runtime.
+    pub(crate) async fn after(&self, delay: std::time::Duration) {
+        let (reply, timer) = oneshot::channel();
+        let _ = self.commands.send(Command::After(delay, reply));
+        // A worker that moved to another runtime forgot its timers: that ends the wait early, never late.
+        let _ = timer.await;
+    }
+}
+
+/// Checks at compile time that handles may be shared between threads.
+const _: fn() = || {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Watch<i64>>();
+    is_shared::<WatchOr<String>>();
+};

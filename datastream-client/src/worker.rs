@@ -1,0 +1,198 @@
+//! The one task of a client: it feeds the session with what happens, and does what the session says.
+
+mod calls;
+mod runtime;
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use datastream::key::Selector;
+use futures_util::stream::{BoxStream, FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::sleep_until;
+use tokio_stream::StreamMap;
+
+pub(crate) use calls::{ListReply, PushReply};
+pub(crate) use runtime::{Place, start};
+
+use crate::cell::AnyCell;
+use crate::error::{Disconnect, Unavailable};
+use crate::session::{Changed, Event, Input, Link, Output, Session, StreamId};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::transport::{Signal, Transport};
+use calls::Calls;
+use datastream::key::shown;
+use datastream::limit;
+use datastream::proto::{Data, DataRequest, DataResponse, ListCapabilitiesRequest};
+
+/// What a handle or a client asks of the worker.
+pub(crate) enum Command {
+    /// Follow the key of this cell.
+    Watch(Weak<dyn AnyCell>),
+    /// A cell of this key is gone.
+    Unwatch(Arc<str>),
+    /// Call `PushUpdate`, then wait until it is seen here.
+    Push(Data, PushReply),
+    /// Call `ListCapabilities`.
+    List(ListCapabilitiesRequest, ListReply),
+    /// Answer after this time.
+    After(Duration, oneshot::Sender<()>),
+}
+
+/// What a call or a stream says.
+enum Said {
+    Signal(Signal),
+    Synced(Result<DataResponse, Disconnect>),
+}
+
+/// The worker: all that it needs to go on, wherever it runs.
+pub(crate) struct Worker<T> {
+    session: Session,
+    transport: T,
+    shared: Arc<Shared>,
+    commands: UnboundedReceiver<Command>,
+    streams: StreamMap<StreamId, BoxStream<'static, Said>>,
+    calls: Calls,
+    timers: FuturesUnordered<futures_util::future::BoxFuture<'static, ()>>,
+    wake_at: Option<Duration>,
+}
+
+impl<T: Transport> Worker<T> {
+    pub(crate) fn new(
+        session: Session,
+        transport: T,
+        shared: Arc<Shared>,
+        commands: UnboundedReceiver<Command>,
+        patience: Duration,
+    ) -> Self {
+        let calls = Calls::new(patience);
+        let (streams, timers) = (StreamMap::new(), FuturesUnordered::new());
+        Self { session, transport, shared, commands, streams, calls, timers, wake_at: None }
+    }
+
+    /// Runs until the last handle and the last client are gone.
+    async fn run(&mut self) {
+        loop {
+            let wake_at = self.wake_at.map(|at| self.shared.started + at);
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some((id, said)) = self.streams.next() => self.hear(id, said),
+                Some(done) = self.calls.next() => self.calls.finish(done, &self.shared, &mut self.transport),
+                Some(()) = self.timers.next() => {}
+                () = async { sleep_until(wake_at.unwrap_or(self.shared.started)).await }, if wake_at.is_some() => {
+                    self.step(Event::Woken);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Watch(cell) => {
+                if let Some(cell) = cell.upgrade() {
+                    self.watch(cell.as_ref());
+                }
+            }
+            Command::Unwatch(key) => {
+                if self.shared.sweep(&key) && self.session.wants(&key) {
+                    self.step(Event::Unwatched(Selector::Key(key)));
+                }
+            }
+            Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
+            Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
+            Command::After(delay, reply) => {
+                let timer = tokio::time::sleep(delay).map(|()| reply.send(()).unwrap_or_default());
+                self.timers.push(timer.boxed());
+            }
+        }
+    }
+
+    fn watch(&mut self, cell: &dyn AnyCell) {
+        let key = cell.key();
+        if !self.session.wants(key) {
+            if self.session.wanted() >= limit::KEYS {
+                return cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
+            }
+            self.step(Event::Watched(Selector::Key(key.clone())));
+        }
+        cell.offer(self.session.applied());
+    }
+
+    fn hear(&mut self, id: StreamId, said: Said) {
+        let event = match said {
+            Said::Synced(answer) => Event::Synced(id, answer),
+            Said::Signal(Signal::Opened(opening)) => Event::Opened(id, opening),
+            Said::Signal(Signal::Received(message)) => Event::Received(id, message),
+            Said::Signal(Signal::Ended(why)) => {
+                self.streams.remove(&id);
+                Event::Ended(id, why)
+            }
+        };
+        self.step(event);
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.shared.started.elapsed();
+        let step = self.session.step(Input { now, random: fastrand::f64(), event });
+        self.wake_at = step.wake_at;
+        if let Some((heard, source_age)) = self.session.heard() {
+            self.shared.confirm(heard, source_age);
+        }
+        step.outputs.into_iter().for_each(|output| self.act(output));
+    }
+
+    fn act(&mut self, output: Output) {
+        match output {
+            Output::Sync(id, request) => self.sync(id, request),
+            Output::Open { id, request, reconnect } => {
+                let signals = self.transport.subscribe(request, reconnect);
+                self.streams.insert(id, signals.map(Said::Signal).boxed());
+            }
+            Output::Close(id) => drop(self.streams.remove(&id)),
+            Output::Apply(snapshot, changed) => self.apply(snapshot, &changed),
+            Output::Link(link) => self.show(link),
+        }
+    }
+
+    fn sync(&mut self, id: StreamId, request: DataRequest) {
+        let answer = self.transport.sync(request).map(Said::Synced);
+        self.streams.insert(id, answer.into_stream().boxed());
+    }
+
+    /// The map first, then the cells: who is woken by a cell finds its value in the map.
+    fn apply(&mut self, snapshot: Arc<Snapshot>, changed: &Changed) {
+        self.shared.snapshot.store(snapshot.clone());
+        match changed {
+            Changed::All => self.shared.all_cells().iter().for_each(|cell| cell.offer(&snapshot)),
+            Changed::Keys(keys) => keys
+                .iter()
+                .flat_map(|key| self.shared.cells_of(key))
+                .for_each(|cell| cell.offer(&snapshot)),
+        }
+        self.calls.seen(&snapshot);
+    }
+
+    fn show(&self, link: Link) {
+        match &link {
+            Link::Lost(why) => tracing::warn!(%why, "the settings server is lost; the last values stay"),
+            Link::Live => tracing::info!("following the settings server"),
+            Link::Idle | Link::Connecting => {}
+        }
+        self.shared.link.store(Arc::new((link, tokio::time::Instant::now())));
+        self.shared.link_changed.send_replace(());
+    }
+
+    /// Goes on elsewhere, after the runtime took all calls with it.
+    fn move_on(&mut self) {
+        self.streams = StreamMap::new();
+        self.timers = FuturesUnordered::new();
+        self.calls.abandon();
+        self.step(Event::Lost);
+    }
+}

@@ -1,0 +1,64 @@
+//! Where the worker runs.
+
+use std::sync::OnceLock;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::Worker;
+use crate::transport::Transport;
+
+/// Where a client's worker is to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the runtime of the caller, if there is one.
+    #[default]
+    Caller,
+    /// On a thread that all clients of this process share, whatever the application does to its own.
+    Own,
+}
+
+/// Starts the worker.
+pub(crate) fn start<T: Transport>(worker: Worker<T>, place: Place) {
+    let handle = match place {
+        Place::Caller => Handle::try_current().ok().or_else(own),
+        Place::Own => own(),
+    };
+    match handle {
+        Some(handle) => drop(handle.spawn(run(Lifeline { worker: Some(worker) }))),
+        None => tracing::error!("no thread can be had for the settings client: its handles will not be ready"),
+    }
+}
+
+async fn run<T: Transport>(mut lifeline: Lifeline<T>) {
+    if let Some(worker) = &mut lifeline.worker {
+        worker.run().await;
+    }
+    lifeline.worker = None;
+}
+
+/// Holds a worker that has not ended. A runtime that is shut down drops its tasks: the worker then goes on on the
+/// client's own.
+struct Lifeline<T: Transport> {
+    worker: Option<Worker<T>>,
+}
+
+impl<T: Transport> Drop for Lifeline<T> {
+    fn drop(&mut self) {
+        let Some(mut worker) = self.worker.take() else { return };
+        let Some(own) = own() else { return };
+        tracing::warn!("the runtime of the settings client ended; it goes on on its own thread");
+        let _context = own.enter();
+        worker.move_on();
+        drop(own.spawn(run(Self { worker: Some(worker) })));
+    }
+}
+
+/// The runtime of clients without one: one thread for the process, made when it is first needed.
+fn own() -> Option<Handle> {
+    static OWN: OnceLock<Option<Runtime>> = OnceLock::new();
+    let build = || {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("datastream-client").enable_all().build().ok()
+    };
+    OWN.get_or_init(build).as_ref().map(|runtime| runtime.handle().clone())
+}

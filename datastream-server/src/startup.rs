@@ -1,0 +1,105 @@
+//! The steps from a command line to a server that listens, and what can be wrong with each.
+
+use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+
+use datastream_server::ServeError;
+use datastream_server::store::{Commit, CommitError, Operation, Store};
+#[cfg(feature = "sqlite")]
+use datastream_server::stores::sqlite::OpenError;
+use tokio::net::TcpListener;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::cli::Cli;
+
+/// Why the server does not run. Each text is one line, and says what the operator can do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(
+        "{0} can be reached by others, and until TLS and tokens exist nothing protects the settings there: \
+         listen on 127.0.0.1, or say --insecure"
+    )]
+    Exposed(SocketAddr),
+    #[error("cannot listen on {address} ({source}): choose another address with --listen")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[source] io::Error),
+    #[cfg(feature = "sqlite")]
+    #[error("{}", chain(.0))]
+    Store(#[from] OpenError),
+    #[error("cannot write the sample settings: {}", chain(.0))]
+    Seed(#[from] CommitError),
+    #[error("{}", chain(.0))]
+    Serve(#[from] ServeError),
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Logs to stderr, one line for each event.
+pub(crate) fn log(targets: &Targets) {
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines).with(targets.clone()).init();
+}
+
+/// Refuses to offer unprotected settings to others, unless that was asked for.
+pub(crate) fn check_exposure(cli: &Cli) -> Result<(), StartError> {
+    if cli.insecure {
+        tracing::warn!("--insecure: whoever can connect can read and change every setting, unencrypted");
+        return Ok(());
+    }
+    let is_loopback = cli.listen.ip().to_canonical().is_loopback();
+    if is_loopback { Ok(()) } else { Err(StartError::Exposed(cli.listen)) }
+}
+
+/// Binds the address. Returns the one that it became, since port 0 takes a free one.
+pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bound.await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Writes the sample settings of the original, in one commit.
+pub(crate) async fn seed(store: &dyn Store) -> Result<(), CommitError> {
+    let operations = vec![
+        Operation::put("max_connections", "int", "10"),
+        Operation::put("rate_limit", "int", "1000"),
+        Operation::put("debug_enabled", "bool", "false"),
+    ];
+    let commit = Commit { operations, author: "demo".to_owned(), ..Commit::default() };
+    store.seed(commit).await.map(drop)
+}
+
+/// Completes when the operator wants the server to stop; signals are caught from this call on.
+#[cfg(unix)]
+pub(crate) fn stopped() -> Result<impl Future<Output = ()>, StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: streams are told to go");
+    })
+}
+
+/// Completes when the operator wants the server to stop.
+#[cfg(not(unix))]
+pub(crate) fn stopped() -> Result<impl Future<Output = ()>, StartError> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    })
+}

@@ -1,0 +1,69 @@
+//! The doorbell: it rings once for each new head, whoever made it.
+//!
+//! File notification only wakes the one who looks (`reader.rs`); what counts is what it finds then. So events
+//! that our own reads, writes and checkpoints cause ring nothing.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datastream::position::Position;
+use notify::event::{AccessKind, EventKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+/// Rings when the head is another than the one that it rang for last.
+#[derive(Debug)]
+pub(super) struct Bell {
+    rung_for: AtomicU64,
+    notify: Notify,
+}
+
+impl Bell {
+    /// A bell that has rung for `head`.
+    pub(super) fn new(head: &Position) -> Self {
+        Self { rung_for: AtomicU64::new(name(head)), notify: Notify::new() }
+    }
+
+    pub(super) fn ring_for(&self, head: &Position) {
+        // Only the change counts; nothing else is published by this word.
+        if self.rung_for.swap(name(head), Ordering::Relaxed) != name(head) {
+            self.notify.notify_one();
+        }
+    }
+
+    pub(super) async fn rung(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// The random bytes of a token name its position, in whichever history.
+fn name(head: &Position) -> u64 {
+    head.token.last_chunk().map_or(0, |drawn| u64::from_be_bytes(*drawn))
+}
+
+/// Calls `wake` when the file, its log or its index may have changed, until the watcher is dropped. `path` is
+/// canonical. The folder is watched, since files beside the database come and go.
+pub(super) fn watch(
+    path: &Path,
+    wake: impl Fn() + Send + 'static,
+) -> Result<RecommendedWatcher, notify::Error> {
+    let name = path.file_name().unwrap_or_default();
+    let names = ["", "-wal", "-shm"].map(|end| {
+        let mut name = name.to_owned();
+        name.push(end);
+        name
+    });
+    let mut watcher = notify::recommended_watcher(move |event: Result<Event, notify::Error>| {
+        let concerns = |event: &Event| {
+            let named = event.paths.iter().filter_map(|path| path.file_name());
+            event.need_rescan() || named.into_iter().any(|name| names.iter().any(|ours| ours == name))
+        };
+        match event {
+            Ok(event) if matches!(event.kind, EventKind::Access(AccessKind::Open(_))) => {}
+            Ok(event) if !concerns(&event) => {}
+            _ => wake(),
+        }
+    })?;
+    watcher.watch(path.parent().unwrap_or(Path::new("/")), RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}

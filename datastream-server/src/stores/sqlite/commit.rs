@@ -1,0 +1,186 @@
+//! What the writer does inside a transaction: commits, the seed, and forgetting.
+//!
+//! The user's table is written first, its triggers keep the log, and the rows that they made are then given
+//! the commit's own words. So our writes take the same way into the log as everybody's.
+
+use datastream::position::Position;
+use rusqlite::{Connection, Result, params};
+
+use super::history;
+use crate::store::{Action, Commit, CommitError, Effect, Operation, Retention, StoreError};
+
+/// How many rows one transaction of [`forget`] looks at: some milliseconds, in which commits wait.
+const STEP: i64 = 1000;
+
+/// Applies `commit`. On an error the caller rolls back.
+pub(super) fn commit(connection: &Connection, commit: &Commit) -> Result<Position, CommitError> {
+    let before = history::head(connection)?.position;
+    let applied = commit
+        .operations
+        .iter()
+        .map(|operation| apply(connection, operation))
+        .collect::<Result<Vec<Applied>, CommitError>>()?;
+    match applied.iter().filter(|applied| matches!(applied, Applied::Written)).count() {
+        0 => standing(connection, before, &applied),
+        written => annotate(connection, commit, before.revision, written as u64),
+    }
+}
+
+/// Applies those puts of `seed` whose key is not live, unless that was done before.
+pub(super) fn seed(connection: &Connection, mut seed: Commit) -> Result<bool, CommitError> {
+    if connection.prepare_cached("SELECT 1 FROM datastream_meta WHERE name = 'seeded'")?.exists([])? {
+        return Ok(false);
+    }
+    let mut puts = Vec::new();
+    for operation in seed.operations {
+        let live = history::latest(connection, &operation.key)?.is_some_and(|(held, _)| held.value.is_some());
+        if matches!(operation.action, Action::Put { .. }) && !live {
+            puts.push(operation);
+        }
+    }
+    seed.operations = puts;
+    commit(connection, &seed)?;
+    connection.execute("INSERT INTO datastream_meta (name, value) VALUES ('seeded', 1)", [])?;
+    Ok(true)
+}
+
+/// What became of one operation.
+enum Applied {
+    Written,
+    /// Nothing was to do, since the commit that ended at this revision.
+    Stands(u64),
+    /// Nothing was to do, and the log knows nothing of the key.
+    Unknown,
+}
+
+fn apply(connection: &Connection, operation: &Operation) -> Result<Applied, CommitError> {
+    let latest = history::latest(connection, &operation.key)?;
+    match operation.decide(latest.as_ref().map(|(held, _)| held))? {
+        Effect::Write(stored) => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO \"data\" (key, value, value_type, updated_at)
+                     VALUES (?1, ?2, ?3, CURRENT_TIMESTAMP)
+                     ON CONFLICT (key) DO UPDATE SET value = excluded.value,
+                       value_type = excluded.value_type, updated_at = excluded.updated_at",
+                )?
+                .execute(params![operation.key, &stored.value[..], stored.value_type])?;
+        }
+        Effect::Remove => {
+            connection.prepare_cached("DELETE FROM \"data\" WHERE key = ?1")?.execute([&operation.key])?;
+        }
+        Effect::Stands(_) => {
+            return Ok(latest.map_or(Applied::Unknown, |(_, commit)| Applied::Stands(commit)));
+        }
+    }
+    Ok(Applied::Written)
+}
+
+/// Where the newest of the commits ended whose work stands. That a key never was is true only as of the head.
+fn standing(connection: &Connection, head: Position, applied: &[Applied]) -> Result<Position, CommitError> {
+    let commits = applied.iter().map(|applied| match applied {
+        Applied::Stands(commit) => Some(*commit),
+        Applied::Written | Applied::Unknown => None,
+    });
+    match commits.collect::<Option<Vec<_>>>().and_then(|commits| commits.into_iter().max()) {
+        Some(commit) => Ok(history::position_at(connection, commit)?),
+        None => Ok(head),
+    }
+}
+
+/// Makes one commit of all log rows above `before`: they share its last revision and its words, and only that
+/// revision is a position.
+pub(super) fn annotate(
+    connection: &Connection,
+    commit: &Commit,
+    before: u64,
+    written: u64,
+) -> Result<Position, CommitError> {
+    let position = history::head(connection)?.position;
+    if position.revision - before < written {
+        let cause = "the triggers that keep the log are missing from the table; restart the server";
+        return Err(StoreError::Corrupt(cause.into()).into());
+    }
+    let (before, last) = (before.cast_signed(), position.revision.cast_signed());
+    connection
+        .prepare_cached(
+            "UPDATE datastream_log SET \"commit\" = ?2, author = nullif(?3, ''), message = nullif(?4, ''),
+               request_id = ?5 WHERE revision > ?1",
+        )?
+        .execute(params![before, last, commit.author, commit.message, commit.request_id])?;
+    connection
+        .prepare_cached("DELETE FROM datastream_token WHERE revision > ?1 AND revision < ?2")?
+        .execute([before, last])?;
+    Ok(position)
+}
+
+/// How far [`forget`] came.
+pub(super) struct Forgotten {
+    pub(super) compacted_to: u64,
+    /// Where to go on, if there is more.
+    pub(super) next: Option<u64>,
+}
+
+/// Forgets what `retention` lets go, and looks at a bounded part of the log, after `from`, to do so.
+pub(super) fn forget(connection: &Connection, retention: Retention, from: u64) -> Result<Forgotten> {
+    let compacted_to = raise_compacted_to(connection, retention)?;
+    let mut tokens = connection.prepare_cached(
+        "DELETE FROM datastream_token WHERE revision IN
+           (SELECT revision FROM datastream_token WHERE revision <= ?1 ORDER BY revision LIMIT ?2)",
+    )?;
+    let more_tokens = tokens.execute([compacted_to, STEP])?.cast_signed() as i64 == STEP;
+    let to = forget_changes(connection, retention, from.cast_signed(), compacted_to)?;
+    let next = (more_tokens || to < compacted_to).then_some(to.cast_unsigned());
+    Ok(Forgotten { compacted_to: compacted_to.cast_unsigned(), next })
+}
+
+fn raise_compacted_to(connection: &Connection, retention: Retention) -> Result<i64> {
+    let most = i64::try_from(retention.max_positions.max(1)).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(
+            "UPDATE datastream_meta SET value = max(value, coalesce((
+               SELECT max(revision) FROM datastream_token WHERE revision < max(
+                 coalesce((SELECT revision FROM datastream_token WHERE time > ?1 ORDER BY revision LIMIT 1),
+                   (SELECT max(revision) FROM datastream_token)),
+                 coalesce((SELECT revision FROM datastream_token ORDER BY revision DESC LIMIT 1 OFFSET ?2), 0)
+               )), 0))
+             WHERE name = 'compacted_to' RETURNING value",
+        )?
+        .query_row(params![before_now(connection, retention.positions)?, most - 1], |row| row.get(0))
+}
+
+/// Returns the revision up to which it looked. A tombstone goes only when nothing else of its key is left, or
+/// what it ended would come back.
+fn forget_changes(
+    connection: &Connection,
+    retention: Retention,
+    from: i64,
+    compacted_to: i64,
+) -> Result<i64> {
+    let to = connection
+        .prepare_cached(
+            "SELECT coalesce(max(revision), ?2) FROM
+               (SELECT revision FROM datastream_log WHERE revision > ?1 ORDER BY revision LIMIT ?3)",
+        )?
+        .query_row([from, compacted_to, STEP], |row| row.get::<_, i64>(0))?
+        .min(compacted_to);
+    let before = before_now(connection, retention.history)?;
+    for forgotten in [
+        "DELETE FROM datastream_log AS old
+         WHERE revision > ?1 AND revision <= ?2 AND time <= ?3 AND EXISTS
+           (SELECT 1 FROM datastream_log WHERE key = old.key AND revision > old.revision)",
+        "DELETE FROM datastream_log AS old
+         WHERE revision > ?1 AND revision <= ?2 AND time <= ?3 AND key IS NOT NULL AND value IS NULL
+           AND NOT EXISTS (SELECT 1 FROM datastream_log WHERE key = old.key AND revision <> old.revision)",
+    ] {
+        connection.prepare_cached(forgotten)?.execute(params![from, to, before])?;
+    }
+    Ok(to)
+}
+
+/// The time that long ago, as the tables hold it; before all times where SQLite has no word for it.
+fn before_now(connection: &Connection, ago: std::time::Duration) -> Result<String> {
+    connection
+        .prepare_cached("SELECT coalesce(strftime('%Y-%m-%d %H:%M:%f', 'now', ?1), '')")?
+        .query_row([format!("-{:.3} seconds", ago.as_secs_f64())], |row| row.get(0))
+}

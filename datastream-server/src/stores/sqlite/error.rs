@@ -1,0 +1,146 @@
+//! What SQLite's errors mean to a caller. None of ours holds a value: SQLite names tables and columns only.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Error, ErrorCode};
+
+use crate::store::{CommitError, StoreError};
+
+/// Why a file could not be opened as a store; each says what to do. A file that was there is left as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no folder to put the file in.
+    #[error("cannot create {path:?}: its folder does not exist; create the folder first")]
+    NoFolder {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// The path names a directory, a device or a socket.
+    #[error("{path:?} is not a file; name a file")]
+    NotAFile {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// The file may not be created, opened or written.
+    #[error("cannot write {path:?}; let this user write the file and its folder, or name another file")]
+    NotWritable {
+        /// The file asked for.
+        path: PathBuf,
+        /// What failed, if more is known.
+        #[source]
+        source: Option<Error>,
+    },
+    /// The file is something else.
+    #[error("{path:?} is not a SQLite database; name another file, or move this one away")]
+    NotADatabase {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// SQLite finds the file damaged.
+    #[error("{path:?} is damaged; restore it from a backup")]
+    Corrupt {
+        /// The file asked for.
+        path: PathBuf,
+        /// What is damaged.
+        #[source]
+        source: Error,
+    },
+    /// Another process held a lock on the file for too long.
+    #[error("{path:?} is locked by another process; end that process or its transaction, and try again")]
+    Busy {
+        /// The file asked for.
+        path: PathBuf,
+        /// Which lock it was.
+        #[source]
+        source: Error,
+    },
+    /// A later version of this program made the file.
+    #[error(
+        "{path:?} was written by a newer version (schema {found}, known up to {known}); update this program"
+    )]
+    Newer {
+        /// The file asked for.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest schema that this version knows.
+        known: i64,
+    },
+    /// The file has a table of the same name, and of another shape.
+    #[error(
+        "{path:?} has a table {table:?} whose columns are not key TEXT PRIMARY KEY, value BLOB, value_type TEXT, \
+         updated_at DATETIME; name another file"
+    )]
+    OtherTable {
+        /// The file asked for.
+        path: PathBuf,
+        /// The name of the table.
+        table: &'static str,
+    },
+    /// The file holds its texts as UTF-16.
+    #[error(
+        "{path:?} stores text as {encoding}; only UTF-8 databases can be served: dump and reload it as UTF-8"
+    )]
+    Encoding {
+        /// The file asked for.
+        path: PathBuf,
+        /// What `PRAGMA encoding` answers.
+        encoding: String,
+    },
+    /// The file, or its file system, does not take a write-ahead log.
+    #[error("{path:?} cannot be switched to WAL mode; put it on a local file system")]
+    NoWal {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// Something else failed.
+    #[error("cannot open {path:?}")]
+    Other {
+        /// The file asked for.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl OpenError {
+    pub(super) fn of(path: &Path, source: Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::NotADatabase { path },
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, source },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, source },
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::NotWritable { path, source: Some(source) }
+            }
+            _ => Self::Other { path, source: source.into() },
+        }
+    }
+}
+
+impl From<Arc<Error>> for StoreError {
+    fn from(error: Arc<Error>) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(error.into()),
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly(error.into()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.into()),
+            // Busy, locked, an error of the disk; and what this store does not foresee, which a retry harms least.
+            _ => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        Arc::new(error).into()
+    }
+}
+
+impl From<Error> for CommitError {
+    fn from(error: Error) -> Self {
+        Self::Store(error.into())
+    }
+}

@@ -1,0 +1,137 @@
+//! What the log and the token list say. Each function is to run inside one transaction.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use datastream::position::Position;
+use rusqlite::{Connection, OptionalExtension, Result, Row};
+
+use crate::store::{Batch, Change, Held, Since, Snapshot, Stored};
+
+/// Where the history stands.
+pub(super) struct Head {
+    pub(super) position: Position,
+    pub(super) compacted_to: u64,
+    identity: Vec<u8>,
+}
+
+pub(super) fn head(connection: &Connection) -> Result<Head> {
+    let mut query = connection.prepare_cached(
+        "SELECT revision, token,
+           (SELECT value FROM datastream_meta WHERE name = 'identity'),
+           (SELECT value FROM datastream_meta WHERE name = 'compacted_to')
+         FROM datastream_token ORDER BY revision DESC LIMIT 1",
+    )?;
+    query.query_row([], |row| {
+        let identity: Vec<u8> = row.get(2)?;
+        let position = position(&identity, row)?;
+        Ok(Head { position, compacted_to: row.get::<_, i64>(3)?.cast_unsigned(), identity })
+    })
+}
+
+/// The position at which a commit ended, without a token if that is forgotten.
+pub(super) fn position_at(connection: &Connection, revision: u64) -> Result<Position> {
+    let mut query = connection.prepare_cached(
+        "SELECT revision, token, (SELECT value FROM datastream_meta WHERE name = 'identity')
+         FROM datastream_token WHERE revision = ?1",
+    )?;
+    let kept = query
+        .query_row([revision.cast_signed()], |row| position(&row.get::<_, Vec<u8>>(2)?, row))
+        .optional()?;
+    Ok(kept.unwrap_or(Position { revision, token: Bytes::new() }))
+}
+
+/// The latest change of a key, and the revision at which the commit ended that made it.
+pub(super) fn latest(connection: &Connection, key: &str) -> Result<Option<(Held, u64)>> {
+    let mut query = connection.prepare_cached(
+        "SELECT type, value, revision, \"commit\" FROM datastream_log
+         WHERE key = ?1 ORDER BY revision DESC LIMIT 1",
+    )?;
+    let held = query.query_row([key], |row| {
+        let revision = row.get::<_, i64>(2)?.cast_unsigned();
+        // A foreign change stands for itself.
+        let commit = row.get::<_, Option<i64>>(3)?.map_or(revision, i64::cast_unsigned);
+        Ok((Held { value: stored(row, 0, 1)?, revision }, commit))
+    });
+    held.optional()
+}
+
+pub(super) fn snapshot(connection: &Connection) -> Result<Snapshot> {
+    let head = head(connection)?;
+    // The inner query reads the index alone, so superseded values cost nothing here.
+    let mut query = connection.prepare_cached(
+        "SELECT key, revision, CAST(round(unixepoch(time, 'subsec') * 1000) AS INTEGER), type, value
+         FROM (SELECT max(revision) AS revision FROM datastream_log WHERE key IS NOT NULL GROUP BY key)
+           JOIN datastream_log USING (revision)
+         WHERE value IS NOT NULL OR revision > ?1",
+    )?;
+    let changes = query.query_map([head.compacted_to.cast_signed()], change)?;
+    Ok(Snapshot {
+        changes: changes.filter_map(Result::transpose).collect::<Result<_>>()?,
+        positions: positions_after(connection, &head, head.compacted_to)?,
+        position: head.position,
+        compacted_to: head.compacted_to,
+    })
+}
+
+pub(super) fn since(connection: &Connection, after: &Position) -> Result<Since> {
+    let head = head(connection)?;
+    let (mut positions, mut changes) = (Vec::new(), Vec::new());
+    if head.position != *after {
+        let kept = position_at(connection, after.revision)?;
+        if after.revision < head.compacted_to || after.token.is_empty() || kept != *after {
+            return Ok(Since::Replaced);
+        }
+        positions = positions_after(connection, &head, after.revision)?;
+        changes = changes_after(connection, after.revision)?;
+    }
+    let (position, compacted_to) = (head.position, head.compacted_to);
+    Ok(Since::Changes(Batch { position, compacted_to, positions, changes }))
+}
+
+/// To the end, never a part: what one transaction wrote must be seen together.
+fn changes_after(connection: &Connection, revision: u64) -> Result<Vec<Change>> {
+    let mut query = connection.prepare_cached(
+        "SELECT key, revision, CAST(round(unixepoch(time, 'subsec') * 1000) AS INTEGER), type, value
+         FROM datastream_log WHERE revision > ?1 AND key IS NOT NULL ORDER BY revision",
+    )?;
+    let changes = query.query_map([revision.cast_signed()], change)?;
+    changes.filter_map(Result::transpose).collect()
+}
+
+fn positions_after(connection: &Connection, head: &Head, revision: u64) -> Result<Vec<Position>> {
+    let mut query = connection.prepare_cached(
+        "SELECT revision, token FROM datastream_token WHERE revision > ?1 ORDER BY revision",
+    )?;
+    let rows = query.query_map([revision.cast_signed()], |row| position(&head.identity, row))?;
+    rows.collect()
+}
+
+fn position(identity: &[u8], row: &Row<'_>) -> Result<Position> {
+    let drawn = row.get_ref(1)?.as_blob()?;
+    Ok(Position { revision: row.get::<_, i64>(0)?.cast_unsigned(), token: [identity, drawn].concat().into() })
+}
+
+/// A key that is no UTF-8 cannot be named on the wire, and is not served.
+fn change(row: &Row<'_>) -> Result<Option<Change>> {
+    let Ok(key) = row.get_ref(0)?.as_str() else {
+        tracing::debug!("a key that is not UTF-8 is not served");
+        return Ok(None);
+    };
+    let millis = row.get::<_, Option<i64>>(2)?.and_then(|millis| u64::try_from(millis).ok()).unwrap_or(0);
+    Ok(Some(Change {
+        key: Arc::from(key),
+        revision: row.get::<_, i64>(1)?.cast_unsigned(),
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
+        value: stored(row, 3, 4)?,
+    }))
+}
+
+fn stored(row: &Row<'_>, value_type: usize, value: usize) -> Result<Option<Stored>> {
+    let Some(value) = row.get_ref(value)?.as_blob_or_null()? else {
+        return Ok(None);
+    };
+    let value_type = String::from_utf8_lossy(row.get_ref(value_type)?.as_bytes()?).into();
+    Ok(Some(Stored { value: Bytes::copy_from_slice(value), value_type }))
+}

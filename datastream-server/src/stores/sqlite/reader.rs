@@ -1,0 +1,167 @@
+//! The one connection that reads, on a thread of its own.
+//!
+//! It copies rows out at once, so that no read keeps the WAL from being checkpointed; and it looks whether
+//! anybody wrote: soon after it is woken, else seldom.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use notify::RecommendedWatcher;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::bell::{self, Bell};
+use super::history;
+use crate::store::StoreError;
+
+/// How many reads may wait; one more is [`StoreError::Unavailable`].
+const QUEUE: usize = 1024;
+/// The first look after an event: the event tells of a write to the WAL, which others see a sync later.
+const SOON: Duration = Duration::from_millis(1);
+/// The net under the watch.
+const SELDOM: Duration = Duration::from_secs(1);
+/// The same where the folder cannot be watched; a look costs some microseconds.
+const UNWATCHED: Duration = Duration::from_millis(20);
+
+enum Job {
+    Read(Box<dyn FnOnce(&Connection) + Send>),
+    Woken,
+    Stop,
+}
+
+/// The front of the reading thread; dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Reader {
+    watcher: Option<RecommendedWatcher>,
+    jobs: SyncSender<Job>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reader {
+    /// Reads on `connection`, rings `bell`, and watches the folder of `path`, which is canonical.
+    pub(super) fn start(connection: Connection, bell: Arc<Bell>, path: &Path) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::sync_channel(QUEUE);
+        let woken = Arc::new(AtomicBool::new(false));
+        let watcher = bell::watch(path, wake(jobs.clone(), woken.clone()))
+            .inspect_err(|error| {
+                tracing::warn!(%error, "cannot watch the folder of the database; looking every 20 ms instead");
+            })
+            .ok();
+        let pace = Pace::new(if watcher.is_some() { SELDOM } else { UNWATCHED });
+        let mut work = Work { connection, bell, woken, pace, seen: None };
+        let thread =
+            std::thread::Builder::new().name("sqlite-reader".into()).spawn(move || work.run(&queue))?;
+        Ok(Self { watcher, jobs, thread: Some(thread) })
+    }
+
+    /// Runs `read` in one read transaction.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Read(Box::new(move |connection| {
+            let result = connection.unchecked_transaction().and_then(|transaction| read(&transaction));
+            // Nobody waits any more: a read has no other effect.
+            let _ = reply.send(result);
+        }));
+        self.jobs.try_send(job).map_err(|_| StoreError::Unavailable("too many reads wait".into()))?;
+        let ended = |_| StoreError::Unavailable("the reading thread has ended".into());
+        Ok(answer.await.map_err(ended)??)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.watcher = None;
+        // Fails only if the thread has ended.
+        let _ = self.jobs.send(Job::Stop);
+        if let Some(thread) = self.thread.take() {
+            // It has nobody to tell whether it panicked.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Tells the thread of an event, once until it took notice: a commit causes several.
+fn wake(jobs: SyncSender<Job>, woken: Arc<AtomicBool>) -> impl Fn() + Send + 'static {
+    move || {
+        if !woken.swap(true, Ordering::AcqRel) && jobs.try_send(Job::Woken).is_err() {
+            woken.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// What the thread owns.
+struct Work {
+    connection: Connection,
+    bell: Arc<Bell>,
+    woken: Arc<AtomicBool>,
+    pace: Pace,
+    /// The `data_version` that was last looked at; it changes with every commit of another connection.
+    seen: Option<i64>,
+}
+
+impl Work {
+    fn run(&mut self, queue: &Receiver<Job>) {
+        loop {
+            match queue.recv_timeout(self.pace.wait(Instant::now())) {
+                Ok(Job::Read(read)) => read(&self.connection),
+                Ok(Job::Woken) => {
+                    self.woken.store(false, Ordering::Release);
+                    self.pace.woken(Instant::now());
+                }
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            // Also between reads, or many of them would keep it from looking.
+            if self.pace.wait(Instant::now()).is_zero() {
+                // What fails now is looked at again, and fails the next `changes` if it lasts.
+                let _ = self.look();
+                self.pace.looked(Instant::now());
+            }
+        }
+    }
+
+    fn look(&mut self) -> rusqlite::Result<()> {
+        let version =
+            self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.seen != Some(version) {
+            self.bell.ring_for(&history::head(&self.connection)?.position);
+            self.seen = Some(version);
+        }
+        Ok(())
+    }
+}
+
+/// When to look: soon after an event, then at doubling distances, up to the slowest.
+struct Pace {
+    next: Instant,
+    delay: Duration,
+    slowest: Duration,
+}
+
+impl Pace {
+    fn new(slowest: Duration) -> Self {
+        Self { next: Instant::now(), delay: SOON, slowest }
+    }
+
+    fn wait(&self, now: Instant) -> Duration {
+        self.next.saturating_duration_since(now)
+    }
+
+    fn woken(&mut self, now: Instant) {
+        self.delay = SOON;
+        self.next = self.next.min(now + SOON);
+    }
+
+    fn looked(&mut self, now: Instant) {
+        self.next = now + self.delay;
+        self.delay = (self.delay * 2).min(self.slowest);
+    }
+}
