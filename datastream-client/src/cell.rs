@@ -88,7 +88,8 @@ impl<T> Cell<T> {
         let cell = Self::new(Arc::from("(fixed)"), None);
         cell.value.store(Some(Arc::new(value)));
         let report = cell.report.load();
-        let fixed = Report { unavailable: None, is_known: true, origin: Origin::Fixed, ..Report::clone(&report) };
+        let fixed =
+            Report { unavailable: None, is_known: true, origin: Origin::Fixed, ..Report::clone(&report) };
         cell.report.store(Arc::new(fixed));
         cell
     }

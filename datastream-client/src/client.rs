@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datastream::key::{self, shown};
+use datastream::limit;
 use datastream::position::Position;
 use datastream::proto::{Data, ListCapabilitiesRequest};
 use datastream::value::{self, Value};
@@ -14,7 +15,7 @@ use crate::error::{CallError, Unavailable};
 use crate::session::{Link, Session};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::status::ClientStatus;
+use crate::status::{ClientStatus, State};
 use crate::transport::{Grpc, Transport};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Place, Worker};
@@ -85,7 +86,6 @@ impl Client {
     }
 
     /// A client with settings of its own.
-    #[must_use]
     pub fn builder(url: impl AsRef<str>) -> ClientBuilder {
         ClientBuilder {
             url: url.as_ref().to_owned(),
@@ -125,6 +125,8 @@ impl Client {
     pub fn status(&self) -> ClientStatus {
         let shared = &self.inner.shared;
         let (state, since) = shared.link_state();
+        let is_known = shared.snapshot.load().position().is_some();
+        let state = if is_known { state } else { State::NotReady };
         let last_error = match &shared.link.load().0 {
             Link::Lost(why) => Some(why.clone()),
             _ => None,
@@ -145,10 +147,11 @@ impl Client {
             let (reply, answer) = oneshot::channel();
             self.send(Command::List(ListCapabilitiesRequest { page_size: PAGE, page_token }, reply))?;
             let page = answer.await.map_err(|_| CallError::Closed)??;
-            all.extend(page.capabilities.into_iter().map(|capability| Capability {
-                key: capability.key,
-                value_type: capability.value_type,
-            }));
+            all.extend(
+                page.capabilities
+                    .into_iter()
+                    .map(|capability| Capability { key: capability.key, value_type: capability.value_type }),
+            );
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return Ok(all);
@@ -227,8 +230,9 @@ impl ClientBuilder {
     /// A name of this client for the operator of the server, at most 256 bytes; what is longer is cut.
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
         self.client_name = name.into();
-        let end = self.client_name.floor_char_boundary(datastream::limit::CLIENT_NAME_BYTES);
-        self.client_name.truncate(end);
+        while self.client_name.len() > limit::CLIENT_NAME_BYTES {
+            self.client_name.pop();
+        }
         self
     }
 

@@ -52,7 +52,8 @@ impl Shared {
         let mut cells = self.cells();
         let slots = cells.entry(Arc::from(key)).or_default();
         let wanted = TypeId::of::<Cell<T>>();
-        let found = slots.iter().filter(|(type_id, _)| *type_id == wanted).find_map(|(_, cell)| cell.upgrade());
+        let found =
+            slots.iter().filter(|(type_id, _)| *type_id == wanted).find_map(|(_, cell)| cell.upgrade());
         if let Some(cell) = found.and_then(|cell| cell.as_any().downcast().ok()) {
             return cell;
         }

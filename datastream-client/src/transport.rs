@@ -6,7 +6,9 @@ use std::time::Duration;
 use datastream::key::shown;
 use datastream::position::Position;
 use datastream::proto::data_service_client::DataServiceClient;
-use datastream::proto::{self, Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse};
+use datastream::proto::{
+    self, Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse,
+};
 use datastream::{header, limit};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -97,7 +99,8 @@ fn endpoint(url: &str, limits: &Limits) -> Result<Endpoint, String> {
         return Err(format!("{}: only http:// is supported so far", shown(&url)));
     }
     let endpoint = Endpoint::from_shared(url.clone());
-    let endpoint = endpoint.map_err(|_| format!("{} is not an address like http://host:8080", shown(&url)))?;
+    let endpoint =
+        endpoint.map_err(|_| format!("{} is not an address like http://host:8080", shown(&url)))?;
     Ok(endpoint
         .connect_timeout(limits.connect)
         .tcp_nodelay(true)
@@ -205,7 +208,9 @@ fn call_error(status: &Status) -> CallError {
     let text = shown(status.message()).to_string();
     match status.code() {
         Code::InvalidArgument | Code::OutOfRange => CallError::Invalid(text),
-        Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists | Code::Aborted => CallError::Conflict(text),
+        Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists | Code::Aborted => {
+            CallError::Conflict(text)
+        }
         Code::PermissionDenied | Code::Unauthenticated => CallError::Denied(text),
         Code::DeadlineExceeded | Code::Cancelled => CallError::TimedOut,
         _ => CallError::Failed(Arc::new(disconnect(status))),

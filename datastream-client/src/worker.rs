@@ -3,15 +3,18 @@
 mod calls;
 mod runtime;
 
+use std::mem::discriminant;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use datastream::key::Selector;
+use datastream::key::{Selector, shown};
+use datastream::limit;
+use datastream::proto::{Data, DataRequest, DataResponse, ListCapabilitiesRequest};
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamMap;
 
 pub(crate) use calls::{ListReply, PushReply};
@@ -24,9 +27,6 @@ use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::transport::{Signal, Transport};
 use calls::Calls;
-use datastream::key::shown;
-use datastream::limit;
-use datastream::proto::{Data, DataRequest, DataResponse, ListCapabilitiesRequest};
 
 /// What a handle or a client asks of the worker.
 pub(crate) enum Command {
@@ -170,21 +170,28 @@ impl<T: Transport> Worker<T> {
         self.shared.snapshot.store(snapshot.clone());
         match changed {
             Changed::All => self.shared.all_cells().iter().for_each(|cell| cell.offer(&snapshot)),
-            Changed::Keys(keys) => keys
-                .iter()
-                .flat_map(|key| self.shared.cells_of(key))
-                .for_each(|cell| cell.offer(&snapshot)),
+            Changed::Keys(keys) => {
+                keys.iter().flat_map(|key| self.shared.cells_of(key)).for_each(|cell| cell.offer(&snapshot))
+            }
         }
         self.calls.seen(&snapshot);
     }
 
+    /// Shows a new state of the link. A stream that takes over from another, and one more failure, are news and
+    /// no transition.
     fn show(&self, link: Link) {
+        let (old, since) = &**self.shared.link.load();
+        let is_transition = discriminant(old) != discriminant(&link);
+        let since = if is_transition { Instant::now() } else { *since };
         match &link {
-            Link::Lost(why) => tracing::warn!(%why, "the settings server is lost; the last values stay"),
-            Link::Live => tracing::info!("following the settings server"),
-            Link::Idle | Link::Connecting => {}
+            Link::Lost(why) if is_transition => {
+                tracing::warn!(%why, "the settings server is lost; the last values stay");
+            }
+            Link::Lost(why) => tracing::debug!(%why, "the settings server is still lost"),
+            Link::Live if is_transition => tracing::info!("following the settings server"),
+            Link::Live | Link::Idle | Link::Connecting => {}
         }
-        self.shared.link.store(Arc::new((link, tokio::time::Instant::now())));
+        self.shared.link.store(Arc::new((link, since)));
         self.shared.link_changed.send_replace(());
     }
 

@@ -25,7 +25,9 @@ pub(crate) fn start<T: Transport>(worker: Worker<T>, place: Place) {
     };
     match handle {
         Some(handle) => drop(handle.spawn(run(Lifeline { worker: Some(worker) }))),
-        None => tracing::error!("no thread can be had for the settings client: its handles will not be ready"),
+        None => {
+            tracing::error!("no thread can be had for the settings client: its handles will not be ready")
+        }
     }
 }
 
