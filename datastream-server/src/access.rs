@@ -52,7 +52,8 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let peer = (self.peer)(request.extensions());
-        let mut call = Call { method: request.uri().path().into(), peer, began: Instant::now(), is_open: true };
+        let mut call =
+            Call { method: request.uri().path().into(), peer, began: Instant::now(), is_open: true };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut response = answer.await?;

@@ -46,10 +46,9 @@ pub(crate) fn read_request(message: DataRequest) -> Result<Request, Status> {
 }
 
 fn selectors(field: &str, entries: &[String]) -> Result<KeySet, Status> {
-    let parsed = entries
-        .iter()
-        .enumerate()
-        .map(|(i, entry)| Selector::parse(entry).map_err(|error| bad_key(&format!("{field}[{i}]"), entry, error)));
+    let parsed = entries.iter().enumerate().map(|(i, entry)| {
+        Selector::parse(entry).map_err(|error| bad_key(&format!("{field}[{i}]"), entry, error))
+    });
     parsed.collect()
 }
 

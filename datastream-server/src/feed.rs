@@ -168,8 +168,7 @@ impl Feed {
         if batch.position.revision == before && batch.compacted_to <= state.compacted_to() {
             return;
         }
-        let keys: Vec<_> =
-            batch.changes.iter().map(|change| (change.key.clone(), change.revision)).collect();
+        let keys: Vec<_> = batch.changes.iter().map(|change| (change.key.clone(), change.revision)).collect();
         let next = Arc::new(state.advance(batch));
         let mut touched = Vec::new();
         {

@@ -104,7 +104,8 @@ where
     tasks.spawn(feed.clone().compact());
 
     let (drain, draining) = watch::channel(false);
-    let common = Common { started: Instant::now(), stall_limit: config.stall_limit, draining: draining.clone() };
+    let common =
+        Common { started: Instant::now(), stall_limit: config.stall_limit, draining: draining.clone() };
     let drain_limit = config.drain_limit;
     let router = router(Service::new(feed, config, common));
 

@@ -95,9 +95,10 @@ impl Service {
     async fn subscription(&self, message: DataRequest) -> Result<Frames, Status> {
         let request = convert::read_request(message)?;
         let registration = self.feed.register(request.keys.clone());
-        let ahead = request.resume.as_ref().is_some_and(|resume| {
-            resume.revision > self.feed.state().position().revision
-        });
+        let ahead = request
+            .resume
+            .as_ref()
+            .is_some_and(|resume| resume.revision > self.feed.state().position().revision);
         if ahead {
             // Its position may be one that the store has and this server has not seen yet.
             self.feed.catch_up(CATCH_UP_LIMIT).await;
@@ -198,10 +199,7 @@ fn capability(entry: &Entry) -> Option<Capability> {
 }
 
 /// The current values of `keys`, in no particular order.
-fn current<'a>(
-    state: &'a State,
-    keys: &'a key::KeySet,
-) -> impl Iterator<Item = &'a Arc<Entry>> {
+fn current<'a>(state: &'a State, keys: &'a key::KeySet) -> impl Iterator<Item = &'a Arc<Entry>> {
     let all = keys.is_all().then_some("");
     let below = keys.prefixes().map(|prefix| &**prefix).chain(all);
     let below = below.flat_map(|prefix| state.below(prefix, None));

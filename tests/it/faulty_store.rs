@@ -68,6 +68,11 @@ impl FaultyStore {
         self.replaced.notify_one();
     }
 
+    /// What it holds, whatever its faults are.
+    pub(crate) async fn held(&self) -> Snapshot {
+        self.inner().load().await.expect("a store in memory can be read")
+    }
+
     /// How often it was asked what changed.
     pub(crate) fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)

@@ -12,6 +12,7 @@ use datastream::position::Position;
 use datastream_server::store::{Batch, Change, Commit, Operation, Retention, Since, Store};
 use datastream_server::stores::sqlite::{OpenError, SqliteStore};
 use datastream_server::testing::conformance;
+use futures_util::FutureExt;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -163,7 +164,34 @@ async fn one_that_is_refused_harms_none_of_its_transaction() {
     assert_eq!(store.load().await.expect("load").changes.len(), 100);
 }
 
-/// Forgotten history goes from the log; a tombstone that goes brings nothing back.
+#[tokio::test]
+async fn a_commit_has_rung_when_it_returns() {
+    let file = File::new();
+    let store = file.store();
+    for value in 0..20 {
+        commit(&store, [Operation::put("a", "int", value.to_string())]).await;
+        assert!(store.rung().now_or_never().is_some());
+    }
+}
+
+/// The clock was set back between the put and its deletion: the tombstone is old, what it ended is not.
+#[tokio::test]
+async fn a_tombstone_that_goes_brings_nothing_back() {
+    let file = File::new();
+    let store = file.store();
+    commit(&store, [Operation::put("a", "int", "1")]).await;
+    file.foreign()
+        .execute("UPDATE datastream_log SET time = '2999-01-01 00:00:00.000'", [])
+        .expect("a clock");
+    for operation in [Operation::delete("a"), Operation::put("b", "int", "1")] {
+        commit(&store, [operation]).await;
+    }
+    let nothing = Retention { positions: Duration::ZERO, history: Duration::ZERO, ..Retention::default() };
+    store.compact(nothing).await.expect("compact");
+    assert_eq!(told(&store.load().await.expect("load").changes), [("b", Some(("int", &b"1"[..])))]);
+}
+
+/// In steps, of which this takes several.
 #[tokio::test]
 async fn compaction_shortens_the_log() {
     let file = File::new();

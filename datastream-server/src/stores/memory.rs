@@ -164,7 +164,7 @@ impl History {
             operations.iter().map(|operation| self.decide(operation)).collect::<Result<Vec<_>, _>>()?;
         let written = effects.iter().filter(|effect| !matches!(effect, Effect::Stands(_))).count() as u64;
         if written == 0 {
-            return Ok(self.standing(operations, &effects));
+            return Ok(self.standing(operations));
         }
         let (first, time) = (self.revision() + 1, SystemTime::now());
         let commit = first + written - 1;
@@ -190,13 +190,10 @@ impl History {
         operation.decide(held.as_ref())
     }
 
-    /// Where the newest of the commits ended that wrote what `operations` found standing.
-    fn standing(&self, operations: &[Operation], effects: &[Effect]) -> Position {
-        let wrote = operations.iter().zip(effects).map(|(operation, effect)| match effect {
-            Effect::Stands(0) => None,
-            _ => self.latest.get(&operation.key).map(|latest| latest.commit),
-        });
-        // `None` is the highest claim of all: that a key never was is true only as of the head.
+    /// Where the newest of the commits ended whose work `operations` found standing.
+    fn standing(&self, operations: &[Operation]) -> Position {
+        let wrote = operations.iter().map(|operation| Some(self.latest.get(&operation.key)?.commit));
+        // That a key never was is true only as of the head.
         let newest = wrote.collect::<Option<Vec<_>>>().and_then(|commits| commits.into_iter().max());
         newest.map_or_else(|| self.head(), |commit| self.position(commit))
     }

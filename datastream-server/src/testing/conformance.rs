@@ -296,15 +296,25 @@ pub async fn compaction_by_age_forgets_tombstones_and_positions(store: Arc<dyn S
     assert_eq!(store.compact(NOTHING_KEPT).await.expect("compact"), dead.revision, "the newest is kept");
 }
 
-/// However young the others are.
+/// However young the others are, and however long the history is kept.
 pub async fn compaction_by_count_keeps_the_newest_positions(store: Arc<dyn Store>) {
     let mut given = Vec::new();
-    for value in 0..5 {
-        given.push(commit(&store, [Operation::put("a", "int", value.to_string())]).await);
+    for operation in [
+        Operation::put("dies", "int", "1"),
+        Operation::delete("dies"),
+        Operation::put("a", "int", "1"),
+        Operation::put("dies late", "int", "1"),
+        Operation::delete("dies late"),
+    ] {
+        given.push(commit(&store, [operation]).await);
     }
     let retention = Retention { max_positions: 2, ..Retention::default() };
     assert_eq!(store.compact(retention).await.expect("compact"), given[2].revision);
-    assert_eq!(store.load().await.expect("load").positions, given[3..]);
+    let snapshot = store.load().await.expect("load");
+    assert_eq!(snapshot.positions, given[3..]);
+    let mut keys: Vec<&str> = snapshot.changes.iter().map(|change| &*change.key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["a", "dies late"], "a tombstone goes with the positions that may need it");
     assert!(is_replaced(&store, &given[2]).await);
     assert_eq!(changes(&store, &given[3]).await.position, given[4]);
 }

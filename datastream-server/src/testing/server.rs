@@ -205,5 +205,6 @@ impl Running {
 /// Runs a future to its end on a thread of its own: the caller's may be one of a runtime, which must not block.
 fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     let run = || Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future);
-    std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    std::thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

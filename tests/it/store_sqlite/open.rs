@@ -28,7 +28,10 @@ async fn the_originals_file_is_adopted() {
     let then = std::time::UNIX_EPOCH + Duration::from_secs(1_675_987_200);
     assert!(changes.iter().all(|change| change.time == then));
     assert_eq!(snapshot.positions.len(), 2, "genesis, and one commit of all rows");
-    file.foreign().execute("UPDATE data SET value = '20' WHERE key = 'a'", []).expect("an update");
+    let foreign = file.foreign();
+    let trigger = "SELECT sql GLOB '* AFTER UPDATE *' FROM sqlite_schema WHERE name = 'set_updated_at'";
+    assert!(foreign.query_row(trigger, [], |row| row.get::<_, bool>(0)).expect("the trigger"));
+    foreign.execute("UPDATE data SET value = '20' WHERE key = 'a'", []).expect("an update");
     let since = match store.changes(&snapshot.position).await {
         Ok(Since::Changes(batch)) => batch.changes,
         other => panic!("{other:?}"),

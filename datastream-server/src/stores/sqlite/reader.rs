@@ -165,3 +165,27 @@ impl Pace {
         self.delay = (self.delay * 2).min(self.slowest);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A write is visible only after its sync, and no event tells of that.
+    #[test]
+    fn after_an_event_it_looks_soon_and_then_less_and_less() {
+        let start = Instant::now();
+        let mut pace = Pace { next: start + SELDOM, delay: SELDOM, slowest: SELDOM };
+        pace.woken(start);
+        pace.woken(start + Duration::from_micros(500));
+        assert_eq!(pace.wait(start), SOON, "a second event does not put the look off");
+        let mut now = start;
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let wait = pace.wait(now);
+            waits.push(wait.as_millis());
+            now += wait;
+            pace.looked(now);
+        }
+        assert_eq!(waits, [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]);
+    }
+}

@@ -173,3 +173,57 @@ fn in_savepoint<T>(
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{commit, open};
+    use super::*;
+    use crate::store::{Commit, Operation};
+
+    /// A file of at most 60 pages, its writer, and a connection that reads it.
+    fn small_file(folder: &tempfile::TempDir) -> (Writer, Connection) {
+        let opened = open::open(&folder.path().join("settings.db")).expect("a new file");
+        let head = history::head(&opened.writer).expect("genesis").position;
+        opened.writer.pragma_update(None, "max_page_count", 60).expect("a limit");
+        (Writer::start(opened.writer, Arc::new(Bell::new(&head))).expect("a thread"), opened.reader)
+    }
+
+    async fn put(writer: &Writer, key: &str, size: usize) -> Result<(), CommitError> {
+        let commit = Commit::one(Operation::put(key, "string", vec![b'x'; size]));
+        writer.run(size, move |connection| commit::commit(connection, &commit).map(drop)).await
+    }
+
+    #[tokio::test]
+    async fn one_that_finds_no_room_harms_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (writer, reader) = small_file(&folder);
+        let (small, large, other) = tokio::join!(
+            put(&writer, "small", 10),
+            put(&writer, "large", 1 << 20),
+            put(&writer, "other", 10)
+        );
+        assert!(matches!(large, Err(CommitError::Store(StoreError::Full(_)))), "{large:?}");
+        assert!(small.is_ok() && other.is_ok());
+        let stored = |key| history::latest(&reader, key).expect("a read").is_some();
+        assert!(stored("small") && stored("other") && !stored("large"));
+    }
+
+    /// SQLite may end a transaction by itself, when the disk fails; here a piece of work does so.
+    #[tokio::test]
+    async fn a_transaction_that_ends_in_the_midst_fails_for_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (writer, reader) = small_file(&folder);
+        let (open_gate, gate) = std::sync::mpsc::channel();
+        let gather_behind = writer.run(0, move |_| Ok(gate.recv().is_ok()));
+        let end = writer.run(0, |connection| Ok(connection.execute_batch("ROLLBACK")?));
+        let go = async { open_gate.send(()).expect("the gate") };
+        let (_, before, ended, after, ()) =
+            tokio::join!(gather_behind, put(&writer, "before", 10), end, put(&writer, "after", 10), go);
+        for result in [before, ended, after] {
+            assert!(matches!(result, Err(CommitError::Store(StoreError::Unavailable(_)))), "{result:?}");
+        }
+        let stored = |key| history::latest(&reader, key).expect("a read").is_some();
+        assert!(!stored("before") && !stored("after"));
+        put(&writer, "after", 10).await.expect("the next transaction");
+    }
+}
