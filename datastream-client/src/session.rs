@@ -90,7 +90,7 @@ pub enum Output {
         id: StreamId,
         /// The request.
         request: DataRequest,
-        /// On a connection of its own, because the old one may be dead without knowing it.
+        /// On a new connection, because the old one failed, and may be dead without knowing it.
         reconnect: bool,
     },
     /// Drop a call.
@@ -136,6 +136,8 @@ pub struct Session {
     joining: Option<Stream>,
     syncing: Option<Syncing>,
     has_synced: bool,
+    /// Whether a call failed since a stream last took over.
+    has_failed: bool,
     /// When to open a stream.
     open_at: Option<Duration>,
     retry: Retry,
@@ -164,6 +166,7 @@ impl Session {
             joining: None,
             syncing: None,
             has_synced: false,
+            has_failed: false,
             open_at: None,
             retry: Retry::default(),
             last_id: 0,
@@ -259,6 +262,7 @@ impl Session {
             let position = Position::from_proto(answer.position.clone()?).ok()??;
             Some((answer, position))
         };
+        self.has_failed |= answer.is_err();
         if let Some((answer, position)) = answer.ok().and_then(read) {
             let mut state = Snapshot::default();
             state.set_covered(syncing.keys);
@@ -336,6 +340,7 @@ impl Session {
         else {
             return;
         };
+        self.has_failed = false;
         let draft = joined.draft().clone();
         if let Some(old) = self.live.replace(joined) {
             out.push(Output::Close(old.id));
@@ -351,6 +356,7 @@ impl Session {
         if ended.complete.is_some_and(|complete| now >= complete + HEALTHY) {
             self.retry.reset();
         }
+        self.has_failed = true;
         if self.live.is_none() {
             out.push(Output::Link(Link::Lost(Arc::new(why))));
         }
@@ -373,6 +379,7 @@ impl Session {
     fn keep_time(&mut self, now: Duration, random: f64, out: &mut Vec<Output>) {
         if let Some(syncing) = self.syncing.take_if(|syncing| now >= syncing.until) {
             out.push(Output::Close(syncing.id));
+            self.has_failed = true;
             self.open(now, out);
         }
         let limits = &self.limits;
@@ -416,7 +423,7 @@ impl Session {
         let fresh = if resume.is_some() { texts(&fresh) } else { Vec::new() };
         let request = self.request(fresh, resume);
         self.joining = Some(Stream::new(id, draft, now));
-        out.push(Output::Open { id, request, reconnect: self.live.is_none() });
+        out.push(Output::Open { id, request, reconnect: self.has_failed });
     }
 
     fn request(&self, fresh: Vec<String>, resume: Option<Position>) -> DataRequest {
