@@ -1,6 +1,7 @@
 //! The four methods of `DataService`.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,8 +93,12 @@ impl Service {
         Ok(Encoded(frame.bytes))
     }
 
-    async fn subscription(&self, message: DataRequest) -> Result<Frames, Status> {
+    async fn subscription(&self, peer: Option<SocketAddr>, message: DataRequest) -> Result<Frames, Status> {
+        let client = key::shown(&message.client_name);
         let request = convert::read_request(message)?;
+        let resume = request.resume.as_ref().map(|resume| resume.revision);
+        let (keys, announced) = (request.keys.len(), request.announced);
+        tracing::info!(%client, peer = peer.map(tracing::field::display), keys, announced, resume, "subscribed");
         let registration = self.feed.register(request.keys.clone());
         let ahead = request
             .resume
@@ -107,7 +112,6 @@ impl Service {
             heartbeat: self.config.heartbeat,
             authoritative: self.feed.store().authoritative() && self.feed.source_age().is_none(),
         };
-        let announced = request.announced;
         let subscription = Subscription::new(request, pace);
         let frames = stream::open(subscription, announced, registration, self.common.clone());
         let answers = frames.map(|frame| frame.map(|frame| Encoded(frame.bytes)).map_err(ended));
@@ -146,8 +150,9 @@ impl DataService for Service {
     type SubscribeStream = Frames;
 
     async fn subscribe(&self, request: Request<DataRequest>) -> Result<Response<Frames>, Status> {
+        let peer = request.remote_addr();
         let (metadata, _, message) = request.into_parts();
-        let frames = guarded(&metadata, self.subscription(message)).await?;
+        let frames = guarded(&metadata, self.subscription(peer, message)).await?;
         let mut response = Response::new(frames);
         let interval = u64::try_from(self.config.heartbeat.as_millis()).unwrap_or(u64::MAX);
         response.metadata_mut().insert(header::HEARTBEAT_MS, interval.into());
