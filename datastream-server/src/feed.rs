@@ -3,12 +3,14 @@
 //! It waits for the store's doorbell, asks what changed, marks the subscribers whom that touches, publishes the
 //! next version of the state, and rings those whom it marked. It never waits for a subscriber.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use datastream::key::KeySet;
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -130,7 +132,9 @@ impl Feed {
         let mut retry = RETRY.0;
         loop {
             let number = self.looks_begun.fetch_add(1, Ordering::AcqRel) + 1;
-            let pause = match self.look_now().await {
+            // The feed outlives a panic, which then is a failure of the store like others.
+            let look = AssertUnwindSafe(self.look_now()).catch_unwind().await;
+            let pause = match look.unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked".into()))) {
                 Ok(()) => {
                     self.confirm(number);
                     retry = RETRY.0;

@@ -1,6 +1,8 @@
 //! stub
 mod contract_key;
 mod contract_value;
+mod store_memory;
+mod store_sqlite;
 mod captured_log;
 mod faulty_store;
 mod server_laws;

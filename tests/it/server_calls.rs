@@ -32,7 +32,6 @@ async fn call(wire: &Wire, path: &'static str) -> Status {
     within("the answer", answer).await.expect_err("there is no such method")
 }
 
-
 #[tokio::test]
 async fn every_answer_names_the_protocol() {
     let (_server, wire) = server().await;

@@ -103,8 +103,7 @@ async fn a_slow_reader_gets_the_latest_value_and_no_backlog() {
 async fn d21_the_last_of_a_thousand_writes_in_a_second_arrives() {
     let server = TestServer::start();
     let wire = Wire::to(&server.url()).await;
-    let mut streams =
-        [wire.subscribe(announced(["a"])).await, wire.subscribe(unannounced(["a", "b"])).await];
+    let mut streams = [wire.subscribe(announced(["a"])).await, wire.subscribe(unannounced(["a", "b"])).await];
     let mut writes = tokio::task::JoinSet::new();
     for i in 0..1000 {
         let wire = wire.clone();
@@ -137,8 +136,7 @@ async fn d22_no_change_is_delivered_twice() {
 async fn d12_a_client_that_leaves_in_the_middle_of_a_delivery_leaves_nothing_behind() {
     let server = large(Config::default()).await;
     let wire = Wire::narrow(&server.url()).await;
-    let streams =
-        [wire.subscribe(announced(["large/"])).await, wire.subscribe(unannounced([""; 0])).await];
+    let streams = [wire.subscribe(announced(["large/"])).await, wire.subscribe(unannounced([""; 0])).await];
     assert_eq!(server.subscribers(), 2);
     drop(streams);
     eventually("both are gone", || server.subscribers() == 0).await;

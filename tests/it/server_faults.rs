@@ -25,7 +25,8 @@ const RARE: Duration = Duration::from_secs(600);
 
 /// Waits for a heartbeat that says, or does not say, that the store cannot be read.
 async fn heartbeat_with_age(stream: &mut Deliveries, wanted: bool) {
-    while stream.heartbeat().await.source_age.is_some() != wanted {}
+    let found = async { while stream.heartbeat().await.source_age.is_some() != wanted {} };
+    within("such a heartbeat", found).await;
 }
 
 #[tokio::test]
@@ -170,7 +171,9 @@ async fn d63_every_call_and_every_stream_is_logged_with_method_peer_duration_and
         let logged = || {
             let lines = captured_log::lines_with(&format!("method=/datastream.DataService/{method}"));
             lines.iter().any(|line| {
-                line.contains("peer=127.0.0.1:") && line.contains("ms=") && line.contains(&format!("status={status}"))
+                line.contains("peer=127.0.0.1:")
+                    && line.contains("ms=")
+                    && line.contains(&format!("status={status}"))
             })
         };
         eventually(method, logged).await;

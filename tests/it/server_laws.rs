@@ -10,7 +10,7 @@ use datastream_server::store::{Commit, Operation, Retention, Store};
 use datastream_server::stores::MemoryStore;
 use datastream_server::testing::TestServer;
 
-use crate::wire::{Wire, announced, eventually, resuming, unannounced};
+use crate::wire::{Wire, announced, eventually, resuming, unannounced, within};
 
 /// A server on a store that the test can write to as well.
 async fn serve(heartbeat: Duration) -> (TestServer, Arc<MemoryStore>, Wire) {
@@ -58,7 +58,8 @@ async fn an_unannounced_client_gets_no_empty_message_no_heartbeat_no_tombstone()
     server.set("a", 1_i64);
     assert_eq!(stream.next().await.to_string(), "Change a=1");
     server.delete("a");
-    while observer.delivery().await.to_string() != "Change a=gone" {}
+    let gone = async { while observer.delivery().await.to_string() != "Change a=gone" {} };
+    within("the deletion", gone).await;
     for _ in 0..3 {
         observer.heartbeat().await;
     }
@@ -101,10 +102,15 @@ async fn d10_heartbeats_come_by_themselves_and_move_the_position() {
     assert_eq!(stream.next().await.to_string(), "State");
     assert_eq!(stream.heartbeat().await.revision(), 1);
     let elsewhere = commit(&*store, [Operation::put("b", "int", "1")]).await;
-    let mut newest = stream.heartbeat().await;
-    while newest.revision() < elsewhere {
-        newest = stream.heartbeat().await;
-    }
+    let moved = async {
+        loop {
+            let newest = stream.heartbeat().await;
+            if newest.revision() >= elsewhere {
+                return newest;
+            }
+        }
+    };
+    let newest = within("a heartbeat at the new position", moved).await;
     server.set("a", 1_i64);
     let mut resumed = wire.subscribe(resuming(["a"], &newest.position)).await;
     assert_eq!(resumed.delivery().await.to_string(), "Resume a=1", "such a position can be resumed from");

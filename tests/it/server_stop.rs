@@ -96,7 +96,8 @@ async fn a_stop_with_open_streams_and_pushes_in_flight_is_quick_and_keeps_what_w
     let held: BTreeMap<_, _> = held.changes.into_iter().map(|change| (change.key, change.value)).collect();
     for (key, next) in acknowledged {
         let value = held.get(key.as_str()).and_then(Option::as_ref);
-        let value = value.map_or(0, |stored| String::from_utf8_lossy(&stored.value).parse::<u64>().expect("int") + 1);
+        let value =
+            value.map_or(0, |stored| String::from_utf8_lossy(&stored.value).parse::<u64>().expect("int") + 1);
         assert!(value == next || value == next + 1, "{key}: {next} were acknowledged, {value} are there");
     }
     assert!(streams.join_all().await.iter().all(|newest| *newest >= 1));
@@ -105,7 +106,8 @@ async fn a_stop_with_open_streams_and_pushes_in_flight_is_quick_and_keeps_what_w
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_longer_than_its_limit_for_a_reader_that_is_stuck() {
     let limit = Duration::from_millis(200);
-    let mut server = TestServer::start_with(Arc::new(MemoryStore::new()), Config::default().drain_limit(limit));
+    let mut server =
+        TestServer::start_with(Arc::new(MemoryStore::new()), Config::default().drain_limit(limit));
     for i in 0..10 {
         server.set(&format!("large/{i}"), "x".repeat(1 << 20));
     }
