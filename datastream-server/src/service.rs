@@ -175,10 +175,13 @@ async fn guarded<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
     let call = AssertUnwindSafe(call).catch_unwind();
+    let late = || Status::deadline_exceeded("the deadline of the call has passed");
     let result = match convert::deadline(metadata) {
-        Some(deadline) => tokio::time::timeout(deadline.saturating_sub(DEADLINE_MARGIN), call)
-            .await
-            .map_err(|_| Status::deadline_exceeded("the deadline of the call has passed"))?,
+        Some(deadline) => {
+            // What lies within the margin has passed: no timer of ours would be the first.
+            let left = deadline.checked_sub(DEADLINE_MARGIN).ok_or_else(late)?;
+            tokio::time::timeout(left, call).await.map_err(|_| late())?
+        }
         None => call.await,
     };
     result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))

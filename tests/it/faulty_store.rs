@@ -33,6 +33,8 @@ pub(crate) struct FaultyStore {
     commits: watch::Sender<Option<Fault>>,
     reads: watch::Sender<Option<Fault>>,
     looks: AtomicU64,
+    /// Held by each commit that is under way.
+    waiting: Arc<()>,
 }
 
 impl FaultyStore {
@@ -44,6 +46,7 @@ impl FaultyStore {
             commits: watch::Sender::new(None),
             reads: watch::Sender::new(None),
             looks: AtomicU64::new(0),
+            waiting: Arc::default(),
         })
     }
 
@@ -76,6 +79,11 @@ impl FaultyStore {
     /// How often it was asked what changed.
     pub(crate) fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
+    }
+
+    /// How many commits are under way.
+    pub(crate) fn waiting(&self) -> usize {
+        Arc::strong_count(&self.waiting) - 1
     }
 
     fn inner(&self) -> Arc<MemoryStore> {
@@ -131,6 +139,7 @@ impl Store for FaultyStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
+        let _waits = self.waiting.clone();
         pass(&self.commits).await?;
         self.inner().commit(commit).await
     }

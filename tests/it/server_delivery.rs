@@ -39,6 +39,29 @@ async fn a_large_state_comes_in_parts_of_which_only_the_last_has_the_position() 
 }
 
 #[tokio::test]
+async fn a_delivery_is_of_one_version_however_long_it_takes() {
+    let store = Arc::new(MemoryStore::new());
+    let write = async |text: &str| {
+        let value = text.repeat(MIB / text.len());
+        let operations = (0..10).map(|i| Operation::put(&format!("large/{i}"), "string", value.clone()));
+        let commit = Commit { operations: operations.collect(), ..Commit::default() };
+        store.commit(commit).await.expect("the commit is taken").revision
+    };
+    let first = write("old.").await;
+    let server = TestServer::start_with(store.clone(), Config::default());
+    let mut slow = Wire::narrow(&server.url()).await.subscribe(announced(["large/"])).await;
+    let mut quick = Wire::to(&server.url()).await.subscribe(announced(["large/"])).await;
+    quick.next().await;
+    let second = write("new.").await;
+    quick.delivery().await;
+    for (revision, text) in [(first, b"old."), (second, b"new.")] {
+        let delivery = slow.delivery().await;
+        assert_eq!((delivery.revision(), delivery.data.len()), (revision, 10));
+        assert!(delivery.data.values().all(|data| data.value.starts_with(text)), "no mix of two commits");
+    }
+}
+
+#[tokio::test]
 async fn small_entries_travel_together() {
     let server = large(Config::default()).await;
     let wire = Wire::to(&server.url()).await;
@@ -119,7 +142,8 @@ async fn d21_the_last_of_a_thousand_writes_in_a_second_arrives() {
 
 #[tokio::test]
 async fn d22_no_change_is_delivered_twice() {
-    let server = TestServer::start();
+    let config = Config::default().heartbeat(Duration::from_millis(20));
+    let server = TestServer::start_with(Arc::new(MemoryStore::new()), config);
     let wire = Wire::to(&server.url()).await;
     let mut stream = wire.subscribe(announced(["a"])).await;
     wire.push_int("a", 1).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use datastream::proto::Position;
 use datastream_server::Config;
+use datastream_server::store::{Commit, Operation, Store as _};
 use datastream_server::testing::TestServer;
 use tonic::{Code, Status};
 
@@ -38,7 +39,8 @@ async fn d13_a_failing_store_ends_no_stream_and_is_seen_as_the_age_of_the_source
         assert_eq!(stream.next().await.to_string(), "State a=1");
         heartbeat_with_age(&mut stream, false).await;
         let failing = store.fail_reads(fault);
-        server.set("a", 2_i64);
+        let change = Commit::one(Operation::put("a", "int", "2"));
+        store.commit(change).await.expect("it is written, and cannot be read");
         heartbeat_with_age(&mut stream, true).await;
         let synced = wire.sync(announced(["a"])).await;
         assert_eq!(synced.data["a"].value, "1", "{fault:?}: the last state stays");

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::header;
-use datastream::proto::{DataRequest, Phase, Position};
 use datastream_server::Config;
-use datastream_server::store::{Commit, Operation, Retention, Store};
+use datastream_server::store::{Commit, Operation, Store};
 use datastream_server::stores::MemoryStore;
 use datastream_server::testing::TestServer;
 
@@ -23,9 +22,6 @@ async fn serve(heartbeat: Duration) -> (TestServer, Arc<MemoryStore>, Wire) {
 /// Heartbeats that no test waits for.
 const RARE: Duration = Duration::from_secs(600);
 const OFTEN: Duration = Duration::from_millis(20);
-
-/// Keeps nothing but the newest position.
-const NOTHING: Retention = Retention { positions: Duration::ZERO, max_positions: 1, history: Duration::ZERO };
 
 async fn commit(store: &dyn Store, operations: impl IntoIterator<Item = Operation>) -> u64 {
     let commit = Commit { operations: operations.into_iter().collect(), ..Commit::default() };
@@ -114,90 +110,6 @@ async fn d10_heartbeats_come_by_themselves_and_move_the_position() {
     server.set("a", 1_i64);
     let mut resumed = wire.subscribe(resuming(["a"], &newest.position)).await;
     assert_eq!(resumed.delivery().await.to_string(), "Resume a=1", "such a position can be resumed from");
-}
-
-#[tokio::test]
-async fn d01_every_answer_has_a_position_and_resume_brings_exactly_what_changed() {
-    let (server, _, wire) = serve(RARE).await;
-    for key in ["same", "changed", "deleted", "retouched"] {
-        server.set(key, 1_i64);
-    }
-    let keys = ["same", "changed", "deleted", "retouched", "born"];
-    let before = wire.subscribe(announced(keys)).await.next().await;
-    assert_eq!(before.to_string(), "State changed=1 deleted=1 retouched=1 same=1");
-    server.set("changed", 2_i64);
-    server.delete("deleted");
-    server.set("born", 3_i64);
-    server.set("retouched", 4_i64);
-    server.set("retouched", 5_i64);
-    server.set("elsewhere", 6_i64);
-    let resumed = wire.subscribe(resuming(keys, &before.position)).await.next().await;
-    assert_eq!(resumed.to_string(), "Resume born=3 changed=2 deleted=gone retouched=5");
-    let again = wire.subscribe(resuming(keys, &resumed.position)).await.next().await;
-    assert_eq!(again.to_string(), "Resume", "nothing is owed, and that is said");
-    assert_eq!(again.position, resumed.position);
-}
-
-#[tokio::test]
-async fn d02_no_write_between_sync_and_subscribe_is_lost() {
-    let (server, _, wire) = serve(RARE).await;
-    server.set("a", 1_i64);
-    let synced = wire.sync(announced(["a"])).await;
-    server.set("a", 2_i64);
-    let position = synced.position.expect("Sync names its position");
-    let mut stream = wire.subscribe(resuming(["a"], &position)).await;
-    assert_eq!(stream.next().await.to_string(), "Resume a=2");
-}
-
-#[tokio::test]
-async fn a_position_of_another_history_gets_a_reset() {
-    let (_server, _, wire) = serve(RARE).await;
-    let head = wire.push_int("a", 1).await;
-    let foreign = Position { revision: head.revision, token: vec![7; 16].into() };
-    let reset = wire.subscribe(resuming(["a"], &foreign)).await.next().await;
-    assert_eq!(reset.to_string(), "Reset a=1");
-    assert_eq!(reset.position, head);
-    let higher = Position { revision: u64::MAX, token: vec![7; 16].into() };
-    assert_eq!(wire.subscribe(resuming(["a"], &higher)).await.next().await.to_string(), "Reset a=1");
-}
-
-#[tokio::test]
-async fn a_position_that_was_compacted_away_gets_a_reset() {
-    let (_server, store, wire) = serve(RARE).await;
-    let old = wire.push_int("a", 1).await;
-    wire.push_int("a", 2).await;
-    store.compact(NOTHING).await.expect("it compacts");
-    wire.push_int("b", 1).await;
-    let reset = wire.subscribe(resuming(["a"], &old)).await.next().await;
-    assert_eq!(reset.to_string(), "Reset a=2");
-}
-
-#[tokio::test]
-async fn a_position_above_the_head_of_an_authoritative_store_gets_a_reset() {
-    let (_server, _, wire) = serve(RARE).await;
-    let head = wire.push_int("a", 1).await;
-    let ahead = Position { revision: head.revision + 100, token: head.token.clone() };
-    let reset = wire.subscribe(resuming(["a"], &ahead)).await.next().await;
-    assert_eq!(reset.to_string(), "Reset a=1");
-    assert_eq!(reset.position, head);
-}
-
-#[tokio::test]
-async fn what_is_fresh_comes_whole_in_one_delivery_with_what_the_others_missed() {
-    let (server, _, wire) = serve(RARE).await;
-    server.set("old/same", 1_i64);
-    server.set("new", 2_i64);
-    server.set("new/below", 3_i64);
-    server.set("new/gone", 0_i64);
-    server.delete("new/gone");
-    let before = wire.subscribe(announced(["old/"])).await.next().await;
-    server.set("old/changed", 4_i64);
-    server.set("new/changed", 5_i64);
-    let fresh = vec!["new".to_owned(), "new/".to_owned()];
-    let request = resuming(["old/", "new", "new/"], &before.position);
-    let mut stream = wire.subscribe(DataRequest { fresh, ..request }).await;
-    let whole = stream.next().await;
-    assert_eq!(whole.to_string(), "Resume new=2 new/below=3 new/changed=5 old/changed=4");
 }
 
 #[tokio::test]
@@ -307,19 +219,4 @@ async fn d57_a_client_whose_connection_breaks_leaves_nothing_behind() {
     drop((connection, stream));
     eventually("the broken one is gone", || server.subscribers() == 1).await;
     assert_eq!(other.headers.get(header::PROTOCOL).expect("it is there"), "1");
-}
-
-#[tokio::test]
-async fn a_live_stream_is_told_when_the_history_changes_under_it() {
-    let store = crate::faulty_store::FaultyStore::new();
-    let server = TestServer::start_with(store.clone(), Config::default().heartbeat(RARE));
-    let wire = Wire::to(&server.url()).await;
-    server.set("a", 1_i64);
-    let mut stream = wire.subscribe(announced(["a"])).await;
-    assert_eq!(stream.next().await.to_string(), "State a=1");
-    store.replace();
-    let reset = stream.next().await;
-    assert_eq!((reset.phase, reset.to_string().as_str(), reset.revision()), (Phase::Reset, "Reset", 1));
-    server.set("a", 2_i64);
-    assert_eq!(stream.next().await.to_string(), "Change a=2");
 }
