@@ -88,7 +88,8 @@ impl<T> Cell<T> {
         let cell = Self::new(Arc::from("(fixed)"), None);
         cell.value.store(Some(Arc::new(value)));
         let report = cell.report.load();
-        let fixed = Report { unavailable: None, is_known: true, origin: Origin::Fixed, ..Report::clone(&report) };
+        let fixed =
+            Report { unavailable: None, is_known: true, origin: Origin::Fixed, ..Report::clone(&report) };
         cell.report.store(Arc::new(fixed));
         cell
     }
@@ -117,6 +118,7 @@ impl<T> Cell<T> {
             is_known: true,
             origin: Origin::None,
             revision: None,
+            refusal: None,
             seen: None,
             ..Report::clone(&report)
         };
@@ -135,6 +137,11 @@ impl<T: Value> Cell<T> {
             return;
         }
         let seen = Some(held.clone());
+        if report.seen.as_ref().is_some_and(|seen| seen.has_text_of(held)) && report.refusal.is_none() {
+            // The same value at another revision: after a reset, or put again.
+            let revision = Some(held.revision);
+            return self.publish(Report { revision, seen, ..Report::clone(&report) }, false);
+        }
         match self.decode(held) {
             Ok(value) => {
                 self.value.store(Some(Arc::new(value)));
