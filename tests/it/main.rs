@@ -3,6 +3,7 @@ mod contract_key;
 mod contract_value;
 mod captured_log;
 mod faulty_store;
+mod model;
 mod server_laws;
 mod wire;
 mod client_live;
