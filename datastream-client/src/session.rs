@@ -218,7 +218,12 @@ impl Session {
         step
     }
 
+    /// What a wider entry covers is known, and stays so when the wider one leaves.
     fn watched(&mut self, now: Duration, entry: Selector) {
+        Arc::make_mut(&mut self.applied).cover(&entry);
+        for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
+            stream.cover(&entry);
+        }
         self.wanted.insert(entry);
         self.plan_join(now + COLLECT);
     }

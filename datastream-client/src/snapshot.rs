@@ -113,6 +113,13 @@ impl Snapshot {
         self.values = RedBlackTreeMapSync::new_sync();
     }
 
+    /// Notes that `entry` is covered by itself, if a wider entry includes it.
+    pub(crate) fn cover(&mut self, entry: &Selector) {
+        if self.covered.includes(entry) {
+            Arc::make_mut(&mut self.covered).insert(entry.clone());
+        }
+    }
+
     /// Forgets the values of those keys that `entry` asks for, unless what is covered includes them otherwise.
     pub(crate) fn uncover(&mut self, entry: &Selector) {
         Arc::make_mut(&mut self.covered).remove(entry);

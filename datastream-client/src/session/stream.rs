@@ -72,6 +72,14 @@ impl Stream {
         &self.draft
     }
 
+    /// Follows an entry by itself, if a wider one is followed that includes it.
+    pub(super) fn cover(&mut self, entry: &Selector) {
+        self.draft.cover(entry);
+        if let Some(delivery) = &mut self.delivery {
+            delivery.draft.cover(entry);
+        }
+    }
+
     /// Stops following an entry, although the server goes on sending it.
     pub(super) fn uncover(&mut self, entry: &Selector) {
         self.draft.uncover(entry);
