@@ -18,6 +18,9 @@ pub enum Disconnect {
     /// Nothing came for too long, not even a heartbeat.
     #[error("the server fell silent")]
     Silent,
+    /// The server does not have what this client already has.
+    #[error("the server is behind this client")]
+    Behind,
     /// The server said that it goes away, and when to come back.
     #[error("the server is going away")]
     Draining,

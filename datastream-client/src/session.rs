@@ -395,6 +395,14 @@ impl Session {
             out.push(Output::Close(id));
             self.ended(now, random, id, Disconnect::Silent, out);
         }
+        // One that is behind what is shown may follow another history, and never get there. With no live stream
+        // beside it, the next one asks from what is shown, and the server judges.
+        let is_alone = self.live.is_none();
+        let behind = self.joining.as_ref().filter(|joining| is_alone && joining.complete.is_some());
+        if let Some(id) = behind.map(|joining| joining.id) {
+            out.push(Output::Close(id));
+            self.ended(now, random, id, Disconnect::Behind, out);
+        }
         if self.open_at.is_some_and(|at| now >= at) {
             self.open(now, out);
         }
