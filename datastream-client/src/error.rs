@@ -21,6 +21,9 @@ pub enum Disconnect {
     /// The runtime that the client ran on was shut down. It goes on on a thread of its own.
     #[error("the runtime of the client was shut down")]
     Interrupted,
+    /// The server does not have what this client already has.
+    #[error("the server is behind this client")]
+    Behind,
     /// The server said that it goes away, and when to come back.
     #[error("the server is going away")]
     Draining,

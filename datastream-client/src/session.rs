@@ -147,6 +147,7 @@ impl Session {
         step
     }
 
+    /// What a wider entry covers is known, and stays so when the wider one leaves.
     fn watched(&mut self, now: Duration, entry: Selector) {
         if self.wanted.insert(entry.clone()) {
             self.wanted_bytes += entry.as_str().len();
@@ -361,6 +362,13 @@ impl Session {
             streams.filter(|stream| stream.silent_at(limits) <= now).map(|stream| stream.id).collect();
         for id in silent {
             self.drop_stream(now, random, id, Disconnect::Silent, out);
+        }
+        // One that is behind what is shown may follow another history, and never get there. With no live stream
+        // beside it, the next one asks from what is shown, and the server judges.
+        let is_alone = self.live.is_none();
+        let behind = self.joining.as_ref().filter(|joining| is_alone && joining.complete.is_some());
+        if let Some(id) = behind.map(|joining| joining.id) {
+            self.drop_stream(now, random, id, Disconnect::Behind, out);
         }
         if self.open_at.is_some_and(|at| now >= at) {
             self.open(now, self.live.is_none(), out);

@@ -242,6 +242,21 @@ impl<T> Watch<T> {
     }
 }
 
+#[cfg(feature = "testing")]
+impl<T: datastream::value::Value> Watch<T> {
+    /// A handle without a client, which shows what it is [offered](Self::offer): for tests that drive the
+    /// session without the worker.
+    #[must_use]
+    pub fn detached(key: &str) -> Self {
+        Self::new(Arc::new(Cell::new(Arc::from(key), None)), None)
+    }
+
+    /// Shows what `snapshot` says of the key, as the worker does when the session applies a state.
+    pub fn offer(&self, snapshot: &crate::snapshot::Snapshot) {
+        crate::cell::AnyCell::offer(&*self.cell, snapshot);
+    }
+}
+
 impl<T> std::fmt::Debug for Watch<T> {
     /// Shows the key and whether there is a value, not the value.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,6 +5,7 @@ mod store_memory;
 mod store_sqlite;
 mod captured_log;
 mod faulty_store;
+mod model;
 mod server_laws;
 mod wire;
 mod client_live;
