@@ -1,6 +1,6 @@
 //! The examples, as a reader of the README runs them: as programs.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// For what should take seconds at most.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// An example that runs, and what it says on stdout. It is killed when dropped.
+/// An example that runs, and what it says, its errors included. It is killed when dropped.
 struct Program {
     name: &'static str,
     child: Child,
@@ -23,13 +23,19 @@ impl Program {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the example starts");
-        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)).ok();
-        });
+        let outputs: [Box<dyn Read + Send>; 2] = [
+            Box::new(child.stdout.take().expect("stdout is piped")),
+            Box::new(child.stderr.take().expect("stderr is piped")),
+        ];
+        for output in outputs {
+            let sender = sender.clone();
+            let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+            std::thread::spawn(move || lines.try_for_each(|line| sender.send(line)));
+        }
         Self { name, child, lines, said: Vec::new() }
     }
 
@@ -172,6 +178,7 @@ fn the_updater_says_what_is_wrong_and_fails() {
     let address = listening.split([' ', ',']).nth(2).expect("it names its address").to_owned();
     let url = format!("http://{address}");
     let mut updater = Program::start("updater", &[&url, "max_connections", "many"]);
+    updater.says("not written: the key does not allow it");
     assert_eq!(updater.ends().code(), Some(1));
     let mut updater = Program::start("updater", &[&url, "debug_enabled", "true"]);
     updater.says("debug_enabled = true, revision ");
