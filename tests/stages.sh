@@ -23,7 +23,8 @@ stage() {
     read -r p f s <<<"$counts"
     if [ "$f" != 0 ]; then verdict=FAILED; fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    printf '%-6s  %-28s %4d s  %s\n' "$verdict" "$name" $((SECONDS - began)) "$p passed, $f failed, $s skipped"
+    if [ "$p$f$s" = 000 ]; then counts=; else counts="$p passed, $f failed, $s skipped"; fi
+    printf '%-7s  %-28s %4d s  %s\n' "$verdict" "$name" $((SECONDS - began)) "$counts"
     while IFS= read -r line; do skips+=("$line"); done < <(skipped_in "$log" "$name")
     if [ "$verdict" = ok ]; then return 0; fi
     tail -n "${DATASTREAM_TAIL:-60}" "$log" | sed 's/^/    | /'
@@ -33,13 +34,13 @@ stage() {
 
 # skip NAME REASON: says that something cannot run.
 skip() {
-    printf '%-6s  %-28s %4d s  %s\n' skipped "$1" 0 "$2"
+    printf '%-7s  %-28s %4d s  %s\n' skipped "$1" 0 "$2"
     skipped=$((skipped + 1))
     skips+=("$1: $2")
 }
 
-# Counts what a log says was run: tests of cargo, PASS and FAIL lines, the last line of a script like these. Whatever
-# says nothing of the kind is one test itself; a run of cargo's tests that ran none has failed.
+# Counts what a log says was run: tests of cargo, PASS and FAIL lines, the last line of a script like these. A stage
+# that fails without naming a test is one failure; a run of cargo's tests that ran none has failed.
 count() {
     awk -v status="$2" '
         /^test result:/ { p += $4; f += $6; s += $8; cargo = 1 }
@@ -48,7 +49,7 @@ count() {
         /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3; s += $5 }
         END {
             if (status != 0 && f == 0) f = 1
-            if (status == 0 && p + f + s == 0) { if (cargo) f = 1; else p = 1 }
+            if (cargo && p + f == 0) f = 1
             print p + 0, f + 0, s + 0
         }' "$1"
 }
