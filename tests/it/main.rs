@@ -4,6 +4,7 @@ mod contract_value;
 mod store_memory;
 mod store_sqlite;
 mod captured_log;
+mod cost;
 mod faulty_store;
 mod server_laws;
 mod wire;
