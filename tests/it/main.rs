@@ -10,5 +10,6 @@ mod faulty_store;
 mod process;
 mod pushers;
 mod server_laws;
+mod shutdown;
 mod wire;
 mod client_live;
