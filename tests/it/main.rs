@@ -7,6 +7,7 @@ mod captured_log;
 mod cost;
 mod durability;
 mod faulty_store;
+mod foreign_latency;
 mod process;
 mod pushers;
 mod server_laws;
