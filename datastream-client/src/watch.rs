@@ -74,7 +74,8 @@ impl<T> Watch<T> {
 
     /// The value now, without copying it; for types that are costly to clone.
     ///
-    /// Takes no lock, makes no system call and allocates nothing. Some nanoseconds.
+    /// Takes no lock, makes no system call and allocates nothing, but for some bytes at the first read that a
+    /// thread ever makes. Some nanoseconds.
     #[must_use]
     pub fn load(&self) -> Loaded<T> {
         Loaded(self.cell.value.load())
@@ -82,8 +83,8 @@ impl<T> Watch<T> {
 
     /// The value now; `None` if there is none, and then [`try_get`](Self::try_get) says why.
     ///
-    /// Takes no lock and makes no system call; for `Copy` types it allocates nothing. Some nanoseconds, plus the
-    /// clone.
+    /// Takes no lock and makes no system call; for `Copy` types it allocates as little as [`load`](Self::load).
+    /// Some nanoseconds, plus the clone.
     #[must_use]
     pub fn get(&self) -> Option<T>
     where
