@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::key::{KeySet, Selector};
+use datastream_server::frame;
 use datastream_server::feed::{Feed, Registration};
 use datastream_server::store::{Commit, Operation, Retention};
 use datastream_server::stores::MemoryStore;
@@ -42,7 +43,8 @@ impl Line {
     fn open(feed: &Arc<Feed>, keys: Arc<KeySet>) -> Self {
         let registration = feed.register(keys.clone());
         let request = Request { keys, fresh: Arc::default(), resume: None, announced: true };
-        let pace = Pace { heartbeat: Duration::from_secs(3600), authoritative: true };
+        let pace =
+            Pace { heartbeat: Duration::from_secs(3600), authoritative: true, join_bytes: frame::JOIN_BYTES };
         Self { registration, subscription: Subscription::new(request, pace) }
     }
 

@@ -81,6 +81,7 @@ impl Client {
                     self.asked.insert(id, Asked::new(request));
                     calls.push(output);
                 }
+                Output::Trouble(_) => {}
                 Output::Sync(..) | Output::Close(_) => calls.push(output),
             }
         }
