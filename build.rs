@@ -15,10 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(["datastream/datastream.proto"], ["proto"])?;
     std::fs::write(out.join("descriptor.bin"), files.encode_to_vec())?;
 
-    tonic_prost_build::configure()
-        .build_server(false)
-        .bytes(".")
-        .compile_fds(files.clone())?;
+    tonic_prost_build::configure().build_server(false).bytes(".").compile_fds(files.clone())?;
 
     let server = out.join("server");
     std::fs::create_dir_all(&server)?;

@@ -57,3 +57,8 @@ pub mod limit {
     /// The most bytes of one message, either way: what tonic and grpc-go accept unless told otherwise.
     pub const MESSAGE_BYTES: usize = 4 << 20;
 }
+
+/// The Rust of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -118,6 +118,7 @@ impl<T> Cell<T> {
             is_known: true,
             origin: Origin::None,
             revision: None,
+            refusal: None,
             seen: None,
             ..Report::clone(&report)
         };
@@ -136,6 +137,11 @@ impl<T: Value> Cell<T> {
             return;
         }
         let seen = Some(held.clone());
+        if report.seen.as_ref().is_some_and(|seen| seen.has_text_of(held)) && report.refusal.is_none() {
+            // The same value at another revision: after a reset, or put again.
+            let revision = Some(held.revision);
+            return self.publish(Report { revision, seen, ..Report::clone(&report) }, false);
+        }
         match self.decode(held) {
             Ok(value) => {
                 self.value.store(Some(Arc::new(value)));

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use datastream::key::{self, shown};
-use datastream::limit;
+use datastream::limit::CLIENT_NAME_BYTES;
 use datastream::position::Position;
-use datastream::proto::{Data, ListCapabilitiesRequest};
+use datastream::proto::{self, Data, ListCapabilitiesRequest, ListCapabilitiesResponse};
 use datastream::value::{self, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cell::{AnyCell as _, Cell};
 use crate::config::Limits;
-use crate::error::{CallError, Unavailable};
-use crate::session::{Link, Session};
+use crate::error::{CallError, Disconnect, Unavailable};
+use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::status::{ClientStatus, State};
@@ -57,6 +57,12 @@ pub struct Capability {
     pub value_type: String,
 }
 
+impl From<proto::Capability> for Capability {
+    fn from(capability: proto::Capability) -> Self {
+        Self { key: capability.key, value_type: capability.value_type }
+    }
+}
+
 /// A write that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -74,7 +80,7 @@ pub enum Seen {
     Applied,
     /// The client has no handle of the key.
     NotWatched,
-    /// Written, not yet seen: the client lost its stream, and will see it when it is back.
+    /// Written, not yet seen: the client has lost its stream, or the server is slow to say so. It will.
     NotYet,
 }
 
@@ -125,13 +131,9 @@ impl Client {
     pub fn status(&self) -> ClientStatus {
         let shared = &self.inner.shared;
         let (state, since) = shared.link_state();
-        let is_known = shared.snapshot.load().position().is_some();
-        let state = if is_known { state } else { State::NotReady };
-        let last_error = match &shared.link.load().0 {
-            Link::Lost(why) => Some(why.clone()),
-            _ => None,
-        };
         let position = shared.snapshot.load().position().cloned();
+        let state = if position.is_some() { state } else { State::NotReady };
+        let last_error = shared.last_error();
         ClientStatus { state, since: since.into_std(), age: shared.age(), position, last_error }
     }
 
@@ -141,22 +143,26 @@ impl Client {
     ///
     /// [`CallError`], after [`Limits::sync`] at the latest for each 1,000 keys. Cancel safe.
     pub async fn capabilities(&self) -> Result<Vec<Capability>, CallError> {
-        let mut all = Vec::new();
+        let mut all: Vec<Capability> = Vec::new();
         let mut page_token = String::new();
         loop {
-            let (reply, answer) = oneshot::channel();
-            self.send(Command::List(ListCapabilitiesRequest { page_size: PAGE, page_token }, reply))?;
-            let page = answer.await.map_err(|_| CallError::Closed)??;
-            all.extend(
-                page.capabilities
-                    .into_iter()
-                    .map(|capability| Capability { key: capability.key, value_type: capability.value_type }),
-            );
+            let page = self.page(page_token).await?;
+            let is_ahead = |first: &proto::Capability| all.last().is_none_or(|last| last.key < first.key);
+            if !page.capabilities.first().map_or(page.next_page_token.is_empty(), is_ahead) {
+                return Err(Disconnect::Violation("a page of a list leads nowhere").into());
+            }
+            all.extend(page.capabilities.into_iter().map(Capability::from));
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return Ok(all);
             }
         }
+    }
+
+    async fn page(&self, page_token: String) -> Result<ListCapabilitiesResponse, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::List(ListCapabilitiesRequest { page_size: PAGE, page_token }, reply))?;
+        answer.await.map_err(|_| CallError::Interrupted)?
     }
 
     /// Sets `key` to `value`; durable when it returns.
@@ -167,7 +173,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`CallError`]. After `TimedOut` and `Failed` it is not known whether the value was written.
+    /// [`CallError`]. After `TimedOut`, `Failed` and `Interrupted` it is not known whether the value was written.
     pub async fn set<T: Value>(&self, key: impl AsRef<str>, value: T) -> Result<Written, CallError> {
         let key = key.as_ref();
         let named = || shown(key).to_string();
@@ -181,7 +187,7 @@ impl Client {
         };
         let (reply, answer) = oneshot::channel();
         self.send(Command::Push(data, reply))?;
-        answer.await.map_err(|_| CallError::Closed)?
+        answer.await.map_err(|_| CallError::Interrupted)?
     }
 
     fn send(&self, command: Command) -> Result<(), CallError> {
@@ -230,9 +236,9 @@ impl ClientBuilder {
     /// A name of this client for the operator of the server, at most 256 bytes; what is longer is cut.
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
         self.client_name = name.into();
-        while self.client_name.len() > limit::CLIENT_NAME_BYTES {
-            self.client_name.pop();
-        }
+        let is_end = |end: &usize| self.client_name.is_char_boundary(*end);
+        let end = (0..=CLIENT_NAME_BYTES).rev().find(is_end).unwrap_or_default();
+        self.client_name.truncate(end);
         self
     }
 

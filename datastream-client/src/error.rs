@@ -18,6 +18,12 @@ pub enum Disconnect {
     /// Nothing came for too long, not even a heartbeat.
     #[error("the server fell silent")]
     Silent,
+    /// The runtime that the client ran on was shut down. It goes on on a thread of its own.
+    #[error("the runtime of the client was shut down")]
+    Interrupted,
+    /// The server does not have what this client already has.
+    #[error("the server is behind this client")]
+    Behind,
     /// The server said that it goes away, and when to come back.
     #[error("the server is going away")]
     Draining,
@@ -76,8 +82,8 @@ pub enum Unavailable {
         #[source]
         source: KeyError,
     },
-    /// More keys are watched than one client may ask for: watch a prefix, or use a second client.
-    #[error("`{key}` is not followed: this client already watches 10,000 keys")]
+    /// More is watched than one client may ask for, 10,000 keys or 1 MiB of them: use a second client.
+    #[error("`{key}` is not followed: this client watches as many keys as it may")]
     TooMany {
         /// The key, escaped and cut.
         key: String,
@@ -121,7 +127,11 @@ pub enum CallError {
     /// The server could not be reached, or failed: try again. A write may still have been made.
     #[error("the call failed; a write may have been made all the same")]
     Failed(#[from] Arc<Disconnect>),
-    /// The client has ended.
+    /// The runtime that the client ran on was shut down during the call: try again. A write may still have
+    /// been made.
+    #[error("interrupted by the end of its runtime; a write may have been made all the same")]
+    Interrupted,
+    /// The client has ended. Nothing was sent.
     #[error("the client has ended")]
     Closed,
 }

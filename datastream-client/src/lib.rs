@@ -26,6 +26,7 @@ mod retry;
 #[cfg(feature = "testing")]
 pub mod session;
 #[cfg(not(feature = "testing"))]
+#[allow(unreachable_pub, reason = "public for tests only")]
 mod session;
 mod shared;
 mod snapshot;
@@ -33,6 +34,7 @@ mod status;
 #[cfg(feature = "testing")]
 pub mod transport;
 #[cfg(not(feature = "testing"))]
+#[allow(unreachable_pub, reason = "public for tests only")]
 mod transport;
 mod watch;
 mod worker;

@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn a_reset_begins_with_the_first_wait() {
         let mut retry = Retry::default();
-        (0..5).for_each(|_| drop(retry.next(0.5)));
+        (0..5).for_each(|_| _ = retry.next(0.5));
         retry.reset();
         assert_eq!(retry.next(1.0), BASE);
     }

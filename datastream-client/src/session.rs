@@ -8,12 +8,16 @@
 //! keys, so a key that joins later is asked for in full (`fresh`); a half-received delivery is never visible; a
 //! stream that ended, with whatever status, is a disconnect; what was known stays until something newer is.
 
+mod event;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::key::{KeySet, Selector};
+use datastream::limit;
 use datastream::position::Position;
 use datastream::proto::{self, DataRequest, DataResponse, Phase};
 
@@ -21,6 +25,7 @@ use crate::config::Limits;
 use crate::error::Disconnect;
 use crate::retry::{HEALTHY, Retry};
 use crate::snapshot::Snapshot;
+pub use event::{Changed, Event, Input, Link, Opening, Output, Step, StreamId};
 use stream::{Heard, Stream};
 
 /// How long keys that are watched one after the other are collected into one request.
@@ -28,107 +33,13 @@ const COLLECT: Duration = Duration::from_millis(10);
 /// How long a server may keep a client away when it drains.
 const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 
-/// Names one call of a session: a `Sync`, or a stream.
-pub type StreamId = u64;
-
-/// What a session is told.
-#[derive(Debug)]
-pub struct Input {
-    /// Time since the client began.
-    pub now: Duration,
-    /// A random number from 0 to 1.
-    pub random: f64,
-    /// What happened.
-    pub event: Event,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A key or prefix got its first handle.
-    Watched(Selector),
-    /// A key or prefix lost its last handle.
-    Unwatched(Selector),
-    /// `Sync` was answered.
-    Synced(StreamId, Result<DataResponse, Disconnect>),
-    /// The headers of a stream came.
-    Opened(StreamId, Opening),
-    /// A message of a stream came.
-    Received(StreamId, DataResponse),
-    /// A stream ended, or was never opened.
-    Ended(StreamId, Disconnect),
-    /// All calls were lost together with the runtime that they ran on.
-    Lost,
-    /// The time asked for has come.
-    Woken,
-}
-
-/// What the headers of a stream say.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Opening {
-    /// The interval of heartbeats, if the server names one.
-    pub heartbeat: Option<Duration>,
-}
-
-/// What a session answers.
-#[derive(Debug, Default)]
-pub struct Step {
-    /// What to do, in this order.
-    pub outputs: Vec<Output>,
-    /// When to look again, at the latest.
-    pub wake_at: Option<Duration>,
-}
-
-/// What to do.
-#[derive(Debug)]
-pub enum Output {
-    /// Call `Sync`.
-    Sync(StreamId, DataRequest),
-    /// Call `Subscribe`.
-    Open {
-        /// What it is named from now on.
-        id: StreamId,
-        /// The request.
-        request: DataRequest,
-        /// On a new connection, because the old one failed, and may be dead without knowing it.
-        reconnect: bool,
-    },
-    /// Drop a call.
-    Close(StreamId),
-    /// Show this state.
-    Apply(Arc<Snapshot>, Changed),
-    /// Show this.
-    Link(Link),
-}
-
-/// What is different in a state that is to be shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// At most these keys.
-    Keys(Vec<Arc<str>>),
-    /// Anything.
-    All,
-}
-
-/// Whether the client is connected.
-#[derive(Clone, Debug)]
-pub enum Link {
-    /// Nothing is watched.
-    Idle,
-    /// On the way to the first state.
-    Connecting,
-    /// Following the server.
-    Live,
-    /// Not following the server; the last state stays.
-    Lost(Arc<Disconnect>),
-}
-
 /// The state of the protocol.
 #[derive(Debug)]
 pub struct Session {
     limits: Limits,
     client_name: String,
     wanted: KeySet,
+    wanted_bytes: usize,
     applied: Arc<Snapshot>,
     /// The stream whose deliveries are applied.
     live: Option<Stream>,
@@ -136,11 +47,17 @@ pub struct Session {
     joining: Option<Stream>,
     syncing: Option<Syncing>,
     has_synced: bool,
-    /// Whether a call failed since a stream last took over.
-    has_failed: bool,
+    /// Whether the next stream asks for a whole state, because what is followed lacks a write of our own.
+    in_doubt: bool,
+    /// Before when no further doubt is heard: a server that lags is not asked for everything again and again.
+    believed_until: Duration,
     /// When to open a stream.
     open_at: Option<Duration>,
+    /// Before when no call is made, whatever is watched and left: what failed last is not asked in a loop.
+    not_before: Duration,
     retry: Retry,
+    /// When the server last confirmed what is shown, and how long it could not ask its store then.
+    confirmed: Option<(Duration, Duration)>,
     last_id: StreamId,
 }
 
@@ -148,6 +65,7 @@ pub struct Session {
 #[derive(Debug)]
 struct Syncing {
     id: StreamId,
+    asked: Duration,
     until: Duration,
     /// What it asked for, less what nobody watches any more.
     keys: KeySet,
@@ -161,14 +79,18 @@ impl Session {
             limits,
             client_name,
             wanted: KeySet::default(),
+            wanted_bytes: 0,
             applied: Arc::default(),
             live: None,
             joining: None,
             syncing: None,
             has_synced: false,
-            has_failed: false,
+            in_doubt: false,
+            believed_until: Duration::ZERO,
             open_at: None,
+            not_before: Duration::ZERO,
             retry: Retry::default(),
+            confirmed: None,
             last_id: 0,
         }
     }
@@ -179,10 +101,10 @@ impl Session {
         self.wanted.contains_selector(&Selector::Key(key.clone()))
     }
 
-    /// How many keys and prefixes are asked for.
+    /// Whether one more key of this length can be asked for: a request has its limits.
     #[must_use]
-    pub fn wanted(&self) -> usize {
-        self.wanted.len()
+    pub fn has_room(&self, key: &str) -> bool {
+        self.wanted.len() < limit::KEYS && self.wanted_bytes + key.len() <= limit::KEYS_BYTES
     }
 
     /// What is shown.
@@ -191,11 +113,17 @@ impl Session {
         &self.applied
     }
 
-    /// When the live stream last said something, and how old its source was then.
+    /// When the server last confirmed what is shown, and how long it could not ask its store then.
     #[must_use]
-    pub fn heard(&self) -> Option<(Duration, Duration)> {
-        let live = self.live.as_ref()?;
-        Some((live.heard, live.source_age))
+    pub fn confirmed(&self) -> Option<(Duration, Duration)> {
+        self.confirmed
+    }
+
+    /// Until when what is followed passes for alive; `None` if nothing is followed.
+    #[must_use]
+    pub fn alive_until(&self) -> Option<Duration> {
+        let followed = self.live.as_ref().or(self.joining.as_ref());
+        followed.map(|stream| stream.silent_at(&self.limits))
     }
 
     /// What to do about what happened.
@@ -211,6 +139,7 @@ impl Session {
             Event::Received(id, message) => self.received(now, random, id, message, out),
             Event::Ended(id, why) => self.ended(now, random, id, why, out),
             Event::Lost => self.lost(now, random, out),
+            Event::Doubted => self.doubted(now),
             Event::Woken => {}
         }
         self.keep_time(now, random, out);
@@ -218,14 +147,27 @@ impl Session {
         step
     }
 
+    /// What a wider entry covers is known, and stays so when the wider one leaves.
     fn watched(&mut self, now: Duration, entry: Selector) {
-        self.wanted.insert(entry);
+        if self.wanted.insert(entry.clone()) {
+            self.wanted_bytes += entry.as_str().len();
+        }
+        // What a prefix covers stays covered when the prefix leaves.
+        Arc::make_mut(&mut self.applied).cover_included(&entry);
+        for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
+            stream.cover_included(&entry);
+        }
+        if let Some(syncing) = self.syncing.as_mut().filter(|syncing| syncing.keys.includes(&entry)) {
+            syncing.keys.insert(entry);
+        }
         self.plan_join(now + COLLECT);
     }
 
     /// A key that nobody watches leaves what is shown at once. Only the next request leaves it out.
     fn unwatched(&mut self, entry: &Selector, out: &mut Vec<Output>) {
-        self.wanted.remove(entry);
+        if self.wanted.remove(entry) {
+            self.wanted_bytes -= entry.as_str().len();
+        }
         if self.wanted.is_empty() {
             return self.rest(out);
         }
@@ -245,6 +187,8 @@ impl Session {
         self.close_all(out);
         self.open_at = None;
         self.has_synced = false;
+        self.in_doubt = false;
+        self.confirmed = None;
         self.apply(Snapshot::default(), Changed::All, out);
         out.push(Output::Link(Link::Idle));
     }
@@ -258,27 +202,30 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         let Some(syncing) = self.syncing.take_if(|syncing| syncing.id == id) else { return };
-        let read = |answer: DataResponse| {
-            let position = Position::from_proto(answer.position.clone()?).ok()??;
-            Some((answer, position))
+        let state = match answer {
+            Ok(answer) => stream::first_state(syncing.keys, answer),
+            // The connection itself failed: say so already now, not when the stream has failed as well.
+            Err(why @ Disconnect::Unreachable(_)) => return self.open_after(why, now, out),
+            Err(_) => None,
         };
-        self.has_failed |= answer.is_err();
-        if let Some((answer, position)) = answer.ok().and_then(read) {
-            let mut state = Snapshot::default();
-            state.set_covered(syncing.keys);
-            state.merge(answer.data, &mut Vec::new());
-            state.set_denied(answer.denied);
-            state.set_position(position);
+        let reconnect = state.is_none();
+        if let Some((state, source_age)) = state {
+            self.confirmed = Some((syncing.asked, source_age));
             self.apply(state, Changed::All, out);
+            out.push(Output::Link(Link::Live));
         }
-        self.open(now, out);
+        self.open(now, reconnect, out);
+    }
+
+    fn open_after(&mut self, why: Disconnect, now: Duration, out: &mut Vec<Output>) {
+        out.push(Output::Link(Link::Lost(Arc::new(why))));
+        self.open(now, true, out);
     }
 
     fn opened(&mut self, now: Duration, id: StreamId, opening: Opening) {
-        let limit = self.limits.idle.or(opening.heartbeat.map(|heartbeat| heartbeat * 3));
+        let idle_limit = self.limits.idle.or(opening.heartbeat.map(|heartbeat| heartbeat.saturating_mul(3)));
         if let Some(stream) = self.stream(id) {
-            stream.heard = now;
-            stream.idle_limit = limit;
+            stream.open(now, idle_limit);
         }
     }
 
@@ -296,13 +243,12 @@ impl Session {
             Ok(Heard::Heartbeat) => self.moved(now, id, None, Vec::new(), out),
             Ok(Heard::Delivery(phase, changed)) => self.moved(now, id, Some(phase), changed, out),
             Ok(Heard::Drain(delay)) => {
-                out.push(Output::Close(id));
-                self.ended(now, random, id, Disconnect::Draining, out);
-                self.open_at = self.open_at.map(|at| at.max(now + delay.min(LONGEST_DRAIN)));
+                self.drop_stream(now, random, id, Disconnect::Draining, out);
+                self.not_before = self.not_before.max(now + delay.min(LONGEST_DRAIN));
+                self.open_at = self.open_at.map(|at| at.max(self.not_before));
             }
             Err(rule) => {
-                out.push(Output::Close(id));
-                self.ended(now, random, id, Disconnect::Violation(rule), out);
+                self.drop_stream(now, random, id, Disconnect::Violation(rule), out);
             }
         }
     }
@@ -320,6 +266,7 @@ impl Session {
             return self.try_take_over(now, phase, out);
         }
         let Some(live) = &self.live else { return };
+        self.confirmed = Some(live.confirmed());
         let draft = live.draft().clone();
         if phase == Some(Phase::Reset) {
             // Another history: a stream that joins from the old one would mix the two.
@@ -327,7 +274,7 @@ impl Session {
                 out.push(Output::Close(joining.id));
             }
             self.apply(draft, Changed::All, out);
-            return self.plan_join(now);
+            return self.plan_join(now + COLLECT);
         }
         self.apply(draft, Changed::Keys(changed), out);
     }
@@ -340,9 +287,10 @@ impl Session {
         else {
             return;
         };
-        self.has_failed = false;
         let draft = joined.draft().clone();
+        self.confirmed = Some(joined.confirmed());
         if let Some(old) = self.live.replace(joined) {
+            self.credit(now, &old);
             out.push(Output::Close(old.id));
         }
         self.apply(draft, Changed::All, out);
@@ -353,15 +301,32 @@ impl Session {
     fn ended(&mut self, now: Duration, random: f64, id: StreamId, why: Disconnect, out: &mut Vec<Output>) {
         let is = |stream: &mut Stream| stream.id == id;
         let Some(ended) = self.live.take_if(is).or_else(|| self.joining.take_if(is)) else { return };
-        if ended.complete.is_some_and(|complete| now >= complete + HEALTHY) {
-            self.retry.reset();
-        }
-        self.has_failed = true;
-        if self.live.is_none() {
-            out.push(Output::Link(Link::Lost(Arc::new(why))));
-        }
+        self.credit(now, &ended);
+        let why = Arc::new(why);
+        out.push(if self.live.is_none() { Output::Link(Link::Lost(why)) } else { Output::Trouble(why) });
         if self.joining.is_none() {
-            self.open_at = Some(now + self.retry.next(random));
+            self.not_before = now + self.retry.next(random);
+            self.open_at = Some(self.not_before);
+        }
+    }
+
+    /// Ends a stream from this side.
+    fn drop_stream(
+        &mut self,
+        now: Duration,
+        random: f64,
+        id: StreamId,
+        why: Disconnect,
+        out: &mut Vec<Output>,
+    ) {
+        out.push(Output::Close(id));
+        self.ended(now, random, id, why, out);
+    }
+
+    /// A stream that was healthy for long clears the record of failures.
+    fn credit(&mut self, now: Duration, stream: &Stream) {
+        if stream.complete.is_some_and(|complete| now >= complete + HEALTHY) {
+            self.retry.reset();
         }
     }
 
@@ -369,9 +334,19 @@ impl Session {
         self.syncing = None;
         let streams = [self.live.as_ref(), self.joining.as_ref()].into_iter().flatten();
         let ids: Vec<_> = streams.map(|stream| stream.id).collect();
-        ids.into_iter().for_each(|id| self.ended(now, random, id, Disconnect::Ended, out));
+        ids.into_iter().for_each(|id| self.ended(now, random, id, Disconnect::Interrupted, out));
         if !self.wanted.is_empty() && self.open_at.is_none() {
-            self.open_at = Some(now);
+            self.open_at = Some(now.max(self.not_before));
+        }
+    }
+
+    /// What is followed should have brought a write of this client, and did not: the next stream asks anew.
+    fn doubted(&mut self, now: Duration) {
+        let is_busy = self.live.is_none() || self.joining.is_some() || self.open_at.is_some();
+        if !is_busy && now >= self.believed_until {
+            self.in_doubt = true;
+            self.believed_until = now + HEALTHY;
+            self.open_at = Some(now.max(self.not_before));
         }
     }
 
@@ -379,51 +354,59 @@ impl Session {
     fn keep_time(&mut self, now: Duration, random: f64, out: &mut Vec<Output>) {
         if let Some(syncing) = self.syncing.take_if(|syncing| now >= syncing.until) {
             out.push(Output::Close(syncing.id));
-            self.has_failed = true;
-            self.open(now, out);
+            self.open_after(Disconnect::Silent, now, out);
         }
         let limits = &self.limits;
         let streams = [&self.live, &self.joining].into_iter().flatten();
         let silent: Vec<_> =
-            streams.filter(|stream| silent_at(limits, stream) <= now).map(|stream| stream.id).collect();
+            streams.filter(|stream| stream.silent_at(limits) <= now).map(|stream| stream.id).collect();
         for id in silent {
-            out.push(Output::Close(id));
-            self.ended(now, random, id, Disconnect::Silent, out);
+            self.drop_stream(now, random, id, Disconnect::Silent, out);
+        }
+        // One that is behind what is shown may follow another history, and never get there. With no live stream
+        // beside it, the next one asks from what is shown, and the server judges.
+        let is_alone = self.live.is_none();
+        let behind = self.joining.as_ref().filter(|joining| is_alone && joining.complete.is_some());
+        if let Some(id) = behind.map(|joining| joining.id) {
+            self.drop_stream(now, random, id, Disconnect::Behind, out);
         }
         if self.open_at.is_some_and(|at| now >= at) {
-            self.open(now, out);
+            self.open(now, self.live.is_none(), out);
         }
     }
 
     fn wake_at(&self) -> Option<Duration> {
         let streams = [&self.live, &self.joining].into_iter().flatten();
-        let silent = streams.map(|stream| silent_at(&self.limits, stream));
+        let silent = streams.map(|stream| stream.silent_at(&self.limits));
         let syncing = self.syncing.as_ref().map(|syncing| syncing.until);
         silent.chain(syncing).chain(self.open_at).min()
     }
 
     /// Opens the stream that follows everything wanted from what is shown. The first time it asks for a state.
-    fn open(&mut self, now: Duration, out: &mut Vec<Output>) {
+    fn open(&mut self, now: Duration, reconnect: bool, out: &mut Vec<Output>) {
         self.open_at = None;
         self.last_id += 1;
         let id = self.last_id;
         if !self.has_synced {
             self.has_synced = true;
-            let until = now + self.limits.sync;
-            self.syncing = Some(Syncing { id, until, keys: self.wanted.clone() });
+            let until = now.saturating_add(self.limits.sync);
+            self.syncing = Some(Syncing { id, asked: now, until, keys: self.wanted.clone() });
             out.push(Output::Link(Link::Connecting));
             return out.push(Output::Sync(id, self.request(Vec::new(), None)));
         }
-        let is_fresh = |entry: &&Selector| !self.applied.covered().includes(entry);
-        let fresh: KeySet = self.wanted.iter().filter(is_fresh).cloned().collect();
         let mut draft = Snapshot::clone(&self.applied);
+        if std::mem::take(&mut self.in_doubt) {
+            draft = Snapshot::default();
+        }
+        let fresh: KeySet =
+            self.wanted.iter().filter(|entry| !draft.covered().includes(entry)).cloned().collect();
         draft.forget_all(&fresh);
         draft.set_covered(self.wanted.clone());
         let resume = draft.position().cloned();
         let fresh = if resume.is_some() { texts(&fresh) } else { Vec::new() };
         let request = self.request(fresh, resume);
         self.joining = Some(Stream::new(id, draft, now));
-        out.push(Output::Open { id, request, reconnect: self.has_failed });
+        out.push(Output::Open { id, request, reconnect });
     }
 
     fn request(&self, fresh: Vec<String>, resume: Option<Position>) -> DataRequest {
@@ -442,7 +425,7 @@ impl Session {
             return;
         }
         if !self.wanted.iter().all(|entry| self.applied.covered().includes(entry)) {
-            self.open_at = Some(at);
+            self.open_at = Some(at.max(self.not_before));
         }
     }
 
@@ -460,16 +443,6 @@ impl Session {
     fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {
         [&mut self.live, &mut self.joining].into_iter().flatten().find(|stream| stream.id == id)
     }
-}
-
-/// When a stream is dead, if it says nothing until then.
-fn silent_at(limits: &Limits, stream: &Stream) -> Duration {
-    let limit = match (stream.idle_limit, stream.complete) {
-        (Some(idle), Some(_)) => idle,
-        // The headers, or the first delivery, are still to come.
-        (idle, _) => idle.unwrap_or_default().max(limits.first_message),
-    };
-    stream.heard + limit
 }
 
 fn texts(entries: &KeySet) -> Vec<String> {

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use datastream::value::Value;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cell::{AnyCell, Cell};
+use crate::error::Disconnect;
 use crate::session::Link;
 use crate::snapshot::Snapshot;
 use crate::status::State;
@@ -22,12 +22,14 @@ use crate::worker::Command;
 pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) link: ArcSwap<(Link, Instant)>,
-    /// Rings when the link changes.
-    pub(crate) link_changed: watch::Sender<()>,
+    /// Why keys that are watched anew are not followed yet, although the others are.
+    pub(crate) trouble: ArcSwapOption<Disconnect>,
     pub(crate) started: Instant,
     /// When the server last confirmed that there is nothing newer, in milliseconds after `started`, plus one;
     /// 0: never.
     confirmed: AtomicU64,
+    /// Until when what is followed passes for alive, in milliseconds after `started`.
+    alive_until: AtomicU64,
     cells: Mutex<Cells>,
 }
 
@@ -40,9 +42,10 @@ impl Shared {
         Self {
             snapshot: ArcSwap::default(),
             link: ArcSwap::from_pointee((Link::Idle, started)),
-            link_changed: watch::Sender::default(),
+            trouble: ArcSwapOption::empty(),
             started,
             confirmed: AtomicU64::new(0),
+            alive_until: AtomicU64::new(u64::MAX),
             cells: Mutex::default(),
         }
     }
@@ -89,10 +92,20 @@ impl Shared {
         true
     }
 
-    /// Notes that the server, when it was heard, could confirm what it had `source_age` before.
-    pub(crate) fn confirm(&self, heard: Duration, source_age: Duration) {
-        let millis = u64::try_from(heard.saturating_sub(source_age).as_millis()).unwrap_or(u64::MAX - 1);
-        self.confirmed.store(millis + 1, Ordering::Release);
+    /// Notes when the server confirmed what is shown, with the age of its source then, and until when it passes
+    /// for alive.
+    pub(crate) fn confirm(&self, confirmed: Option<(Duration, Duration)>, alive_until: Option<Duration>) {
+        let confirmed = confirmed.map_or(0, |(at, source_age)| millis(at.saturating_sub(source_age)) + 1);
+        self.confirmed.store(confirmed, Ordering::Release);
+        self.alive_until.store(alive_until.map_or(u64::MAX, millis), Ordering::Release);
+    }
+
+    /// Shows the state of the link. A state that goes on keeps its beginning.
+    pub(crate) fn show(&self, link: Link) {
+        let before = self.link.load();
+        let goes_on = std::mem::discriminant(&before.0) == std::mem::discriminant(&link);
+        let since = if goes_on { before.1 } else { Instant::now() };
+        self.link.store(Arc::new((link, since)));
     }
 
     /// How long ago the server last confirmed that there is nothing newer.
@@ -102,18 +115,40 @@ impl Shared {
     }
 
     /// What the link makes of values that are known.
+    ///
+    /// A worker whose runtime does not run cannot say that the server fell silent: the time does.
     pub(crate) fn link_state(&self) -> (State, Instant) {
         let link = self.link.load();
-        let state = match link.0 {
-            Link::Live => State::Ready,
-            Link::Lost(_) => State::Stale,
-            Link::Idle | Link::Connecting => State::NotReady,
-        };
-        (state, link.1)
+        match link.0 {
+            Link::Live => match self.silent_since() {
+                Some(silent) => (State::Stale, silent),
+                None => (State::Ready, link.1),
+            },
+            Link::Lost(_) => (State::Stale, link.1),
+            Link::Idle | Link::Connecting => (State::NotReady, link.1),
+        }
+    }
+
+    fn silent_since(&self) -> Option<Instant> {
+        let until = Duration::from_millis(self.alive_until.load(Ordering::Acquire));
+        self.started.checked_add(until).filter(|until| *until < Instant::now())
+    }
+
+    /// Why something that is watched is not followed; `None` if it all is.
+    pub(crate) fn last_error(&self) -> Option<Arc<Disconnect>> {
+        match &self.link.load().0 {
+            Link::Lost(why) => Some(why.clone()),
+            _ => self.trouble.load_full(),
+        }
     }
 
     fn cells(&self) -> MutexGuard<'_, Cells> {
         // Nothing under this lock runs code of the application, and nothing leaves the map half-changed.
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    // One less than the highest, for the sake of those who add one.
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(u64::MAX - 1)
 }

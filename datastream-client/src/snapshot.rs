@@ -1,6 +1,6 @@
 //! What the client holds to be true, all of it at one position.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -113,6 +113,13 @@ impl Snapshot {
         self.values = RedBlackTreeMapSync::new_sync();
     }
 
+    /// Covers an entry by itself that others include already.
+    pub(crate) fn cover_included(&mut self, entry: &Selector) {
+        if self.covered.includes(entry) && !self.covered.contains_selector(entry) {
+            Arc::make_mut(&mut self.covered).insert(entry.clone());
+        }
+    }
+
     /// Forgets the values of those keys that `entry` asks for, unless what is covered includes them otherwise.
     pub(crate) fn uncover(&mut self, entry: &Selector) {
         Arc::make_mut(&mut self.covered).remove(entry);
@@ -141,21 +148,34 @@ impl Snapshot {
         }
     }
 
-    /// Takes over what a part of a delivery says of covered keys. Appends the keys that it changed.
-    pub(crate) fn merge(&mut self, data: HashMap<String, proto::Data>, changed: &mut Vec<Arc<str>>) {
+    /// Takes over what a part of a delivery says of covered keys, where it is not older than what is held,
+    /// and newer than `after`. The key is the one that the map names. Adds the keys that it changed, and returns the
+    /// highest revision that it took over.
+    pub(crate) fn merge(
+        &mut self,
+        data: HashMap<String, proto::Data>,
+        after: Option<u64>,
+        changed: &mut BTreeSet<Arc<str>>,
+    ) -> u64 {
+        let mut newest = 0;
         for (key, data) in data {
             let held = self.values.get(key.as_str()).map_or(0, |held| held.revision);
-            if !self.covered.matches(&key) || data.revision < held {
+            if !self.covered.matches(&key)
+                || data.revision < held
+                || after.is_some_and(|after| data.revision <= after)
+            {
                 continue; // Not ours, or older than what we hold.
             }
+            newest = newest.max(data.revision);
             let key: Arc<str> = key.into();
             if data.deleted {
                 self.values.remove_mut(&key);
             } else {
                 self.values.insert_mut(key.clone(), Arc::new(Held::new(&data)));
             }
-            changed.push(key);
+            changed.insert(key);
         }
+        newest
     }
 }
 
@@ -167,5 +187,10 @@ impl Held {
             value_type: data.value_type.as_str().into(),
             revision: data.revision,
         }
+    }
+
+    /// Whether it is the same value, at whatever revision.
+    pub(crate) fn has_text_of(&self, other: &Self) -> bool {
+        self.value_type == other.value_type && self.value == other.value
     }
 }

@@ -16,7 +16,8 @@ pub enum State {
     NotReady,
     /// The client follows its server: a change arrives as soon as it is made.
     Ready,
-    /// The client has lost its server: what is read was right once. It tries to reconnect, always.
+    /// The client has lost its server, or its own runtime does not run: what is read was right once. It tries to
+    /// reconnect, always.
     Stale,
 }
 
@@ -79,6 +80,7 @@ pub struct ClientStatus {
     pub age: Option<Duration>,
     /// Up to where everything is applied.
     pub position: Option<Position>,
-    /// Why the server was lost, or cannot be reached; `None` while it is followed.
+    /// Why the server was lost, cannot be reached, or does not give what is watched anew; `None` while everything
+    /// is followed.
     pub last_error: Option<Arc<Disconnect>>,
 }

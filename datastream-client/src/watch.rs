@@ -1,16 +1,17 @@
 //! The typed handle of one setting.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use futures_util::Stream;
+use datastream::key::shown;
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::oneshot;
 
 use crate::cell::Cell;
 use crate::client::Inner;
 use crate::error::Unavailable;
-use crate::session::Link;
 use crate::status::{Origin, State, Status};
-use crate::worker::Command;
+use crate::worker::{self, Command};
 
 /// A setting that is always right now: [`get`](Self::get) it wherever it is used.
 ///
@@ -73,7 +74,8 @@ impl<T> Watch<T> {
 
     /// The value now, without copying it; for types that are costly to clone.
     ///
-    /// Takes no lock, makes no system call and allocates nothing. Some nanoseconds.
+    /// Takes no lock, makes no system call and allocates nothing, but for some bytes at the first read that a
+    /// thread ever makes. Some nanoseconds.
     #[must_use]
     pub fn load(&self) -> Loaded<T> {
         Loaded(self.cell.value.load())
@@ -81,8 +83,8 @@ impl<T> Watch<T> {
 
     /// The value now; `None` if there is none, and then [`try_get`](Self::try_get) says why.
     ///
-    /// Takes no lock and makes no system call; for `Copy` types it allocates nothing. Some nanoseconds, plus the
-    /// clone.
+    /// Takes no lock and makes no system call; for `Copy` types it allocates as little as [`load`](Self::load).
+    /// Some nanoseconds, plus the clone.
     #[must_use]
     pub fn get(&self) -> Option<T>
     where
@@ -129,13 +131,41 @@ impl<T> Watch<T> {
     pub async fn ready(&self) -> Result<(), Unavailable> {
         let mut versions = self.cell.versions.subscribe();
         let known = versions.wait_for(|_| self.cell.report.load().is_known);
-        let Some(client) = &self.client else { return Ok(()) };
+        let in_vain = async {
+            match &self.client {
+                Some(client) => client.after(client.limits.ready).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = known => match &self.cell.report.load().unavailable {
-                None => Ok(()),
-                Some(why) => Err(why.clone()),
-            },
-            () = client.after(client.limits.ready) => Err(self.unavailable()),
+            // What is known already needs no timer.
+            biased;
+            _ = known => self.known(),
+            () = in_vain => Err(self.unavailable()),
+        }
+    }
+
+    /// As [`ready`](Self::ready), for applications without tokio: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`ready`](Self::ready). Within a tokio runtime, which must not be blocked, it does not wait: what is
+    /// not known then is not ready.
+    pub fn ready_blocking(&self) -> Result<(), Unavailable> {
+        if self.cell.report.load().is_known {
+            return self.known();
+        }
+        worker::block_on(self.ready()).unwrap_or_else(|| {
+            let key = shown(&self.cell.key).to_string();
+            let waiting_for = "inside a tokio runtime, await `ready` instead".to_owned();
+            Err(Unavailable::NotReady { key, waiting_for })
+        })
+    }
+
+    fn known(&self) -> Result<(), Unavailable> {
+        match &self.cell.report.load().unavailable {
+            None => Ok(()),
+            Some(why) => Err(why.clone()),
         }
     }
 
@@ -153,7 +183,7 @@ impl<T> Watch<T> {
 
     /// The values as they change, beginning with the present one if there is one; `None` when the key is
     /// deleted. Never ends. A slow reader sees the latest value, not each one.
-    pub fn stream(&self) -> impl Stream<Item = Option<Arc<T>>> + Send + use<T>
+    pub fn stream(&self) -> impl Stream<Item = Option<Arc<T>>> + Send + Unpin + use<T>
     where
         T: Send + Sync + 'static,
     {
@@ -161,13 +191,14 @@ impl<T> Watch<T> {
         // The version before the value: one that comes between the two is reported once more, not lost.
         watch.seen = self.cell.versions.borrow().value;
         let first = self.cell.value.load().is_some();
-        futures_util::stream::unfold((watch, first), |(mut watch, first)| async move {
+        let values = futures_util::stream::unfold((watch, first), |(mut watch, first)| async move {
             if !first {
                 watch.changed().await;
             }
             let value = watch.cell.value.load_full();
             Some((value, (watch, false)))
-        })
+        });
+        values.boxed()
     }
 
     /// How fresh the value is, and what is wrong if something is. Costs some hundred nanoseconds.
@@ -198,19 +229,32 @@ impl<T> Watch<T> {
         let why = self.cell.report.load().unavailable.clone();
         match (why, &self.client) {
             (Some(Unavailable::NotReady { key, waiting_for }), Some(client)) => {
-                let waiting_for = match &client.shared.link.load().0 {
-                    Link::Lost(why) => why.to_string(),
-                    _ => waiting_for,
-                };
+                let trouble = client.shared.last_error();
+                let waiting_for = trouble.map_or(waiting_for, |why| why.to_string());
                 Unavailable::NotReady { key, waiting_for }
             }
             (Some(why), _) => why,
             // The value came between the two reads.
             (None, _) => Unavailable::NotReady {
-                key: datastream::key::shown(&self.cell.key).to_string(),
+                key: shown(&self.cell.key).to_string(),
                 waiting_for: "it has just come: read it again".to_owned(),
             },
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl<T: datastream::value::Value> Watch<T> {
+    /// A handle without a client, which shows what it is [offered](Self::offer): for tests that drive the
+    /// session without the worker.
+    #[must_use]
+    pub fn detached(key: &str) -> Self {
+        Self::new(Arc::new(Cell::new(Arc::from(key), None)), None)
+    }
+
+    /// Shows what `snapshot` says of the key, as the worker does when the session applies a state.
+    pub fn offer(&self, snapshot: &crate::snapshot::Snapshot) {
+        crate::cell::AnyCell::offer(&*self.cell, snapshot);
     }
 }
 
@@ -269,11 +313,17 @@ impl<T> WatchOr<T> {
 
 impl Inner {
     /// Completes after `delay`, by the clock of the worker: the caller may have no runtime.
-    pub(crate) async fn after(&self, delay: std::time::Duration) {
-        let (reply, timer) = oneshot::channel();
-        let _ = self.commands.send(Command::After(delay, reply));
-        // A worker that moved to another runtime forgot its timers: that ends the wait early, never late.
-        let _ = timer.await;
+    pub(crate) async fn after(&self, delay: Duration) {
+        let until = Instant::now().checked_add(delay);
+        loop {
+            let left = until.map_or(delay, |until| until.saturating_duration_since(Instant::now()));
+            let (reply, timer) = oneshot::channel();
+            let is_sent = self.commands.send(Command::After(left, reply)).is_ok();
+            // A worker that moves to another runtime forgets its timers.
+            if !is_sent || timer.await.is_ok() {
+                return;
+            }
+        }
     }
 }
 

@@ -3,22 +3,21 @@
 mod calls;
 mod runtime;
 
-use std::mem::discriminant;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use datastream::key::{Selector, shown};
-use datastream::limit;
 use datastream::proto::{Data, DataRequest, DataResponse, ListCapabilitiesRequest};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use tokio_stream::StreamMap;
 
 pub(crate) use calls::{ListReply, PushReply};
-pub(crate) use runtime::{Place, start};
+pub(crate) use runtime::{Place, block_on, start};
 
 use crate::cell::AnyCell;
 use crate::error::{Disconnect, Unavailable};
@@ -26,7 +25,7 @@ use crate::session::{Changed, Event, Input, Link, Output, Session, StreamId};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::transport::{Signal, Transport};
-use calls::Calls;
+use calls::{Calls, Done};
 
 /// What a handle or a client asks of the worker.
 pub(crate) enum Command {
@@ -56,7 +55,7 @@ pub(crate) struct Worker<T> {
     commands: UnboundedReceiver<Command>,
     streams: StreamMap<StreamId, BoxStream<'static, Said>>,
     calls: Calls,
-    timers: FuturesUnordered<futures_util::future::BoxFuture<'static, ()>>,
+    timers: FuturesUnordered<BoxFuture<'static, ()>>,
     wake_at: Option<Duration>,
 }
 
@@ -76,14 +75,15 @@ impl<T: Transport> Worker<T> {
     /// Runs until the last handle and the last client are gone.
     async fn run(&mut self) {
         loop {
-            let wake_at = self.wake_at.map(|at| self.shared.started + at);
+            // A time too far away to be told is never.
+            let wake_at = self.wake_at.and_then(|at| self.shared.started.checked_add(at));
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
                 Some((id, said)) = self.streams.next() => self.hear(id, said),
-                Some(done) = self.calls.next() => self.calls.finish(done, &self.shared, &mut self.transport),
+                Some(done) = self.calls.next() => self.finish(done),
                 Some(()) = self.timers.next() => {}
                 () = async { sleep_until(wake_at.unwrap_or(self.shared.started)).await }, if wake_at.is_some() => {
                     self.step(Event::Woken);
@@ -106,17 +106,14 @@ impl<T: Transport> Worker<T> {
             }
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
             Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
-            Command::After(delay, reply) => {
-                let timer = tokio::time::sleep(delay).map(|()| reply.send(()).unwrap_or_default());
-                self.timers.push(timer.boxed());
-            }
+            Command::After(delay, reply) => self.timers.push(remind(delay, reply).boxed()),
         }
     }
 
     fn watch(&mut self, cell: &dyn AnyCell) {
         let key = cell.key();
         if !self.session.wants(key) {
-            if self.session.wanted() >= limit::KEYS {
+            if !self.session.has_room(key) {
                 return cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
             }
             self.step(Event::Watched(Selector::Key(key.clone())));
@@ -141,9 +138,7 @@ impl<T: Transport> Worker<T> {
         let now = self.shared.started.elapsed();
         let step = self.session.step(Input { now, random: fastrand::f64(), event });
         self.wake_at = step.wake_at;
-        if let Some((heard, source_age)) = self.session.heard() {
-            self.shared.confirm(heard, source_age);
-        }
+        self.shared.confirm(self.session.confirmed(), self.session.alive_until());
         step.outputs.into_iter().for_each(|output| self.act(output));
     }
 
@@ -157,6 +152,7 @@ impl<T: Transport> Worker<T> {
             Output::Close(id) => drop(self.streams.remove(&id)),
             Output::Apply(snapshot, changed) => self.apply(snapshot, &changed),
             Output::Link(link) => self.show(link),
+            Output::Trouble(why) => self.shared.trouble.store(Some(why)),
         }
     }
 
@@ -177,29 +173,40 @@ impl<T: Transport> Worker<T> {
         self.calls.seen(&snapshot);
     }
 
-    /// Shows a new state of the link. A stream that takes over from another, and one more failure, are news and
-    /// no transition.
     fn show(&self, link: Link) {
-        let (old, since) = &**self.shared.link.load();
-        let is_transition = discriminant(old) != discriminant(&link);
-        let since = if is_transition { Instant::now() } else { *since };
-        match &link {
-            Link::Lost(why) if is_transition => {
-                tracing::warn!(%why, "the settings server is lost; the last values stay");
-            }
-            Link::Lost(why) => tracing::debug!(%why, "the settings server is still lost"),
-            Link::Live if is_transition => tracing::info!("following the settings server"),
-            Link::Live | Link::Idle | Link::Connecting => {}
+        let before = self.shared.link.load();
+        match (&before.0, &link) {
+            (Link::Lost(before), Link::Lost(why)) if before == why => {}
+            (_, Link::Lost(why)) => tracing::warn!(%why, "the settings server is lost; the last values stay"),
+            (Link::Live, Link::Live) => {}
+            (_, Link::Live) => tracing::info!("following the settings server"),
+            (_, Link::Idle | Link::Connecting) => {}
         }
-        self.shared.link.store(Arc::new((link, since)));
-        self.shared.link_changed.send_replace(());
+        self.shared.trouble.store(None);
+        self.shared.show(link);
+    }
+
+    fn finish(&mut self, done: Done) {
+        let is_missed = self.calls.finish(done, &self.shared, &mut self.transport);
+        if is_missed {
+            self.step(Event::Doubted);
+        }
     }
 
     /// Goes on elsewhere, after the runtime took all calls with it.
     fn move_on(&mut self) {
         self.streams = StreamMap::new();
         self.timers = FuturesUnordered::new();
+        self.transport.renew();
         self.calls.abandon();
         self.step(Event::Lost);
+    }
+}
+
+/// Says so after a time, unless nobody waits any more.
+async fn remind(delay: Duration, mut reply: oneshot::Sender<()>) {
+    tokio::select! {
+        () = tokio::time::sleep(delay) => drop(reply.send(())),
+        () = reply.closed() => {}
     }
 }

@@ -6,7 +6,7 @@ use datastream::key::KeySet;
 use datastream::proto::{DataResponse, Phase};
 
 use crate::entry::Entry;
-use crate::frame::{self, Frame, JOIN_BYTES};
+use crate::frame::{self, Frame};
 use crate::state::{self, Place, State};
 
 /// A delivery that is being sent. It pins one version of the state until its last message is made, so that what
@@ -84,10 +84,10 @@ impl Delivery {
         self.looked_at
     }
 
-    /// The next message. The last one, without `more`, carries the position; a delivery without entries is one
-    /// message without entries.
-    pub fn next_frame(&mut self) -> Frame {
-        let mut message = Message::default();
+    /// The next message, of up to `join_bytes` of entries; a larger entry travels alone. The last one, without
+    /// `more`, carries the position; a delivery without entries is one message without entries.
+    pub fn next_frame(&mut self, join_bytes: usize) -> Frame {
+        let mut message = Message { limit: join_bytes, ..Message::default() };
         while let Some(walk) = self.walks.last_mut() {
             walk.fill(&self.state, &self.scope, &mut message);
             if message.full {
@@ -146,6 +146,7 @@ impl Walk {
 #[derive(Default)]
 struct Message {
     entries: Vec<Arc<Entry>>,
+    limit: usize,
     length: usize,
     full: bool,
     looked_at: u64,
@@ -182,7 +183,7 @@ impl Message {
         self.looked_at += 1;
         if owed(entry) {
             let length = self.length + entry.encoded.len();
-            if length > JOIN_BYTES && !self.entries.is_empty() {
+            if length > self.limit && !self.entries.is_empty() {
                 self.full = true;
                 return false;
             }

@@ -157,7 +157,13 @@ impl Feed {
         }
     }
 
-    async fn look_now(&self) -> Result<(), StoreError> {
+    /// Looks at the store once, and publishes what is new there; [`run`](Self::run) does so again and again. Not
+    /// to be called by two tasks at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read now; the state stays as it is.
+    pub async fn look_now(&self) -> Result<(), StoreError> {
         let state = self.state.load_full();
         match self.store.changes(state.position()).await? {
             Since::Changes(batch) => self.advance(&state, batch),

@@ -111,6 +111,7 @@ impl Service {
         let pace = Pace {
             heartbeat: self.config.heartbeat,
             authoritative: self.feed.store().authoritative() && self.feed.source_age().is_none(),
+            join_bytes: frame::JOIN_BYTES,
         };
         let subscription = Subscription::new(request, pace);
         let frames = stream::open(subscription, announced, registration, self.common.clone());

@@ -29,13 +29,15 @@ pub struct Request {
     pub announced: bool,
 }
 
-/// What the rules of time are.
+/// What the rules of time and size are.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// How long an announced client goes without a message before it gets a heartbeat.
     pub heartbeat: Duration,
     /// Whether a position above the head of the store proves another history (see `Store::authoritative`).
     pub authoritative: bool,
+    /// Up to how many bytes of entries one message joins: [`frame::JOIN_BYTES`], less where a test wants many.
+    pub join_bytes: usize,
 }
 
 /// What a subscription is told.
@@ -162,7 +164,7 @@ impl Subscription {
     /// The next message of the delivery. With its last one the cursor moves to the position of its state.
     fn next_frame(&mut self) -> Option<Frame> {
         let delivery = self.delivery.as_mut()?;
-        let frame = delivery.next_frame();
+        let frame = delivery.next_frame(self.pace.join_bytes);
         if frame.more {
             return Some(frame);
         }

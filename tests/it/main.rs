@@ -1,18 +1,35 @@
-//! stub
+//! The laws of datastream, as tests of the contract, the client and the server together.
+//!
+//! One program, because linking is what costs. Each module is about one thing, and the name of a test is the law
+//! that it checks; `dNN_` names a defect of the Go original that must not come back. Nothing here sleeps for a
+//! time and hopes: a test waits for a condition, and fails when a deadline passes.
+//!
+//! The weakest means that can show a law is used: the pure machines first, then a server in this process
+//! (`datastream_server::testing::TestServer`), then the real programs, which are found beside this one in the
+//! target folder and must be built before (`tests/run` does).
+
+mod bad_input;
+mod captured_log;
+mod client_live;
 mod contract_key;
 mod contract_value;
-mod store_memory;
-mod store_sqlite;
-mod captured_log;
+mod cost;
+mod durability;
+mod examples;
 mod faulty_store;
-mod server_laws;
-mod wire;
-mod client_live;
-mod bad_input;
+mod file_server;
+mod foreign_latency;
+mod model;
 mod process;
+mod pushers;
 mod server_calls;
 mod server_delivery;
 mod server_faults;
+mod server_laws;
 mod server_positions;
 mod server_process;
 mod server_stop;
+mod shutdown;
+mod store_memory;
+mod store_sqlite;
+mod wire;

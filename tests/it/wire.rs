@@ -73,6 +73,11 @@ impl Wire {
         Self::connect(endpoint(url).initial_stream_window_size(65_535)).await
     }
 
+    /// A connection that is made when it is used, and made again after it broke.
+    pub(crate) fn lazy(url: &str) -> Self {
+        Self { channel: endpoint(url).connect_lazy() }
+    }
+
     async fn connect(endpoint: Endpoint) -> Self {
         let channel = within("connecting", endpoint.connect()).await.expect("the server accepts");
         Self { channel }

@@ -32,6 +32,7 @@ pub(crate) struct Calls {
 /// A write that this client waits to see. It is taken out when it is, or when its time is over.
 struct Unseen {
     id: u64,
+    key: Arc<str>,
     written: Written,
     reply: PushReply,
 }
@@ -70,10 +71,11 @@ impl Calls {
         self.running.next().await
     }
 
-    /// Answers whoever waits for what has ended. One that no longer waits is no failure.
-    pub(crate) fn finish<T: Transport>(&mut self, done: Done, shared: &Shared, transport: &mut T) {
+    /// Answers whoever waits for what has ended. One that no longer waits is no failure. Returns whether a write
+    /// was not seen in its time.
+    pub(crate) fn finish<T: Transport>(&mut self, done: Done, shared: &Shared, transport: &mut T) -> bool {
         match done {
-            Done::Pushed(key, Ok(position), reply) => self.pushed(&key, position, reply, shared),
+            Done::Pushed(key, Ok(position), reply) => self.pushed(key, position, reply, shared),
             Done::Pushed(_, Err(error), reply) => {
                 renew(transport, &error);
                 let _ = reply.send(Err(error));
@@ -83,24 +85,26 @@ impl Calls {
                 let _ = reply.send(answer);
             }
             Done::TimeOver(id) => {
-                if let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) {
-                    self.unseen.swap_remove(at).answer(Seen::NotYet);
-                }
+                let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) else { return false };
+                let missed = self.unseen.swap_remove(at);
+                let is_known = missed.written.position.is_some();
+                missed.answer(Seen::NotYet);
+                return is_known;
             }
         }
+        false
     }
 
-    fn pushed(&mut self, key: &str, position: Option<Position>, reply: PushReply, shared: &Shared) {
+    fn pushed(&mut self, key: Arc<str>, position: Option<Position>, reply: PushReply, shared: &Shared) {
         let written = Written { position, seen: Seen::NotWatched };
-        let is_watched = !shared.cells_of(key).is_empty();
+        let is_watched = !shared.cells_of(&key).is_empty();
         self.last_id += 1;
-        let unseen = Unseen { id: self.last_id, written, reply };
+        let unseen = Unseen { id: self.last_id, key, written, reply };
         if !is_watched {
             return unseen.answer(Seen::NotWatched);
         }
-        let id = unseen.id;
+        self.running.push(time_over(unseen.id, self.patience));
         self.unseen.push(unseen);
-        self.running.push(tokio::time::sleep(self.patience).map(move |()| Done::TimeOver(id)).boxed());
         self.seen(&shared.snapshot.load());
     }
 
@@ -108,16 +112,22 @@ impl Calls {
     pub(crate) fn seen(&mut self, snapshot: &Snapshot) {
         let is_seen = |unseen: &mut Unseen| {
             let position = unseen.written.position.as_ref();
-            position.is_some_and(|position| position.revision <= snapshot.revision())
+            let is_reached = position.is_some_and(|position| position.revision <= snapshot.revision());
+            is_reached && snapshot.covers(&unseen.key)
         };
         self.unseen.extract_if(.., is_seen).for_each(|unseen| unseen.answer(Seen::Applied));
     }
 
-    /// Ends all calls: their runtime is gone. Those who wait hear that it is not known whether they were made.
+    /// Ends all calls, since their runtime is gone: whoever waits for one hears that it was interrupted. What was
+    /// written may still be seen.
     pub(crate) fn abandon(&mut self) {
-        self.running = FuturesUnordered::new();
-        self.unseen.drain(..).for_each(|unseen| unseen.answer(Seen::NotYet));
+        let patience = self.patience;
+        self.running = self.unseen.iter().map(|unseen| time_over(unseen.id, patience)).collect();
     }
+}
+
+fn time_over(id: u64, patience: Duration) -> BoxFuture<'static, Done> {
+    tokio::time::sleep(patience).map(move |()| Done::TimeOver(id)).boxed()
 }
 
 impl Unseen {

@@ -23,8 +23,9 @@ pub(crate) fn start<T: Transport>(worker: Worker<T>, place: Place) {
         Place::Caller => Handle::try_current().ok().or_else(own),
         Place::Own => own(),
     };
+    let lifeline = Lifeline { worker: Some(worker) };
     match handle {
-        Some(handle) => drop(handle.spawn(run(Lifeline { worker: Some(worker) }))),
+        Some(handle) => drop(handle.spawn(run(lifeline))),
         None => {
             tracing::error!("no thread can be had for the settings client: its handles will not be ready")
         }
@@ -49,10 +50,17 @@ impl<T: Transport> Drop for Lifeline<T> {
         let Some(mut worker) = self.worker.take() else { return };
         let Some(own) = own() else { return };
         tracing::warn!("the runtime of the settings client ended; it goes on on its own thread");
-        let _context = own.enter();
-        worker.move_on();
-        drop(own.spawn(run(Self { worker: Some(worker) })));
+        drop(own.spawn(async move {
+            worker.move_on();
+            run(Self { worker: Some(worker) }).await;
+        }));
     }
+}
+
+/// Waits on this thread. `None`, at once, inside a runtime, whose other tasks this would stop.
+pub(crate) fn block_on<F: Future>(future: F) -> Option<F::Output> {
+    let is_outside = Handle::try_current().is_err();
+    Some(own().filter(|_| is_outside)?.block_on(future))
 }
 
 /// The runtime of clients without one: one thread for the process, made when it is first needed.

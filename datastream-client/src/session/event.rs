@@ -1,0 +1,109 @@
+//! What a session is told, and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datastream::key::Selector;
+use datastream::proto::{DataRequest, DataResponse};
+
+use crate::error::Disconnect;
+use crate::snapshot::Snapshot;
+
+/// Names one call of a session: a `Sync`, or a stream.
+pub type StreamId = u64;
+
+/// What a session is told.
+#[derive(Debug)]
+pub struct Input {
+    /// Time since the client began.
+    pub now: Duration,
+    /// A random number from 0 to 1.
+    pub random: f64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A key or prefix got its first handle.
+    Watched(Selector),
+    /// A key or prefix lost its last handle.
+    Unwatched(Selector),
+    /// `Sync` was answered.
+    Synced(StreamId, Result<DataResponse, Disconnect>),
+    /// The headers of a stream came.
+    Opened(StreamId, Opening),
+    /// A message of a stream came.
+    Received(StreamId, DataResponse),
+    /// A stream ended, or was never opened.
+    Ended(StreamId, Disconnect),
+    /// All calls were lost together with the runtime that they ran on.
+    Lost,
+    /// A write of this client was acknowledged, and the live stream did not bring it.
+    Doubted,
+    /// The time asked for has come.
+    Woken,
+}
+
+/// What the headers of a stream say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening {
+    /// The interval of heartbeats, if the server names one.
+    pub heartbeat: Option<Duration>,
+}
+
+/// What a session answers.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// What to do, in this order.
+    pub outputs: Vec<Output>,
+    /// When to look again, at the latest.
+    pub wake_at: Option<Duration>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Call `Sync`.
+    Sync(StreamId, DataRequest),
+    /// Call `Subscribe`.
+    Open {
+        /// What it is named from now on.
+        id: StreamId,
+        /// The request.
+        request: DataRequest,
+        /// On a connection of its own, because the old one may be dead without knowing it.
+        reconnect: bool,
+    },
+    /// Drop a call.
+    Close(StreamId),
+    /// Show this state.
+    Apply(Arc<Snapshot>, Changed),
+    /// Show this.
+    Link(Link),
+    /// A stream that was to take the place of the live one failed; keys that are watched anew wait for it.
+    Trouble(Arc<Disconnect>),
+}
+
+/// What is different in a state that is to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// At most these keys.
+    Keys(Vec<Arc<str>>),
+    /// Anything.
+    All,
+}
+
+/// Whether the client is connected.
+#[derive(Clone, Debug)]
+pub enum Link {
+    /// Nothing is watched.
+    Idle,
+    /// On the way to the first state.
+    Connecting,
+    /// Following the server.
+    Live,
+    /// Not following the server; the last state stays.
+    Lost(Arc<Disconnect>),
+}

@@ -1,0 +1,247 @@
+//! What people, stores and networks do to a history.
+
+use std::time::Duration;
+
+use datastream::key::Selector;
+use datastream_client::session::Event;
+use datastream_server::frame;
+
+use super::counts::Happening;
+use super::history::History;
+use super::oracle::{KEYS, Key, Text};
+use super::store::{View, World, lock};
+
+const PREFIXES: [Key; 3] = ["a/", "a/b/", "b/"];
+
+impl History {
+    /// Does one thing.
+    pub(super) fn act(&mut self) {
+        match self.rng.u8(..100) {
+            0..24 => self.commit(),
+            24..40 => self.look(),
+            40..52 => self.watch(),
+            52..59 => self.unwatch(),
+            59..63 => self.compact(),
+            63..66 => self.restore(),
+            66..72 => self.replicate(),
+            72..78 => self.cut(),
+            78..80 => self.mute(),
+            80..83 => self.hold(),
+            83..85 => self.stop_or_start(),
+            85..87 => self.lose_or_find_store(),
+            87 => self.lose_runtime(),
+            88..90 => self.drain(),
+            _ => {}
+        }
+    }
+
+    fn commit(&mut self) {
+        let mut keys = KEYS;
+        self.rng.shuffle(&mut keys);
+        let wanted = self.rng.usize(1..=4);
+        let writes: Vec<_> = keys.into_iter().take(wanted).filter_map(|key| self.write(key)).collect();
+        if writes.is_empty() {
+            return;
+        }
+        self.trace(|| format!("commit {writes:?}"));
+        {
+            let world = &mut *lock(&self.world);
+            world.primary.head = world.oracle.commit(world.primary.head, writes);
+        }
+        if self.rng.bool() {
+            self.look();
+        }
+    }
+
+    /// A new value, sometimes one that is no number; or a deletion, if there is something to delete.
+    fn write(&mut self, key: Key) -> Option<(Key, Option<Text>)> {
+        self.last_value += 1;
+        let text = match self.rng.u8(..10) {
+            0..3 => {
+                let world = lock(&self.world);
+                let latest = world.oracle.get(world.primary.head).latest.get(key)?;
+                latest.text.as_ref()?;
+                None
+            }
+            3..5 => Some((format!("no number {}", self.last_value), "string")),
+            _ => Some((self.last_value.to_string(), "int")),
+        };
+        Some((key, text))
+    }
+
+    fn look(&mut self) {
+        let server = self.rng.usize(..self.servers.len());
+        self.trace(|| format!("server {server} looks"));
+        if let Some(server) = &mut self.servers[server] {
+            server.look(self.now);
+        }
+    }
+
+    fn watch(&mut self) {
+        let texts = KEYS.iter().chain(&PREFIXES);
+        let entries = texts.map(|text| Selector::parse(text).expect("it is a key or a prefix"));
+        let free: Vec<_> = entries.filter(|entry| !self.client.wanted.contains_selector(entry)).collect();
+        if let Some(entry) = self.rng.choice(free) {
+            self.tell(Event::Watched(entry));
+        }
+    }
+
+    fn unwatch(&mut self) {
+        let wanted: Vec<_> = self.client.wanted.iter().cloned().collect();
+        if let Some(entry) = self.rng.choice(wanted) {
+            self.tell(Event::Unwatched(entry));
+        }
+    }
+
+    /// The primary forgets what is old; its newest position stays.
+    fn compact(&mut self) {
+        let mut world = lock(&self.world);
+        let View { head, compacted_to, .. } = world.primary;
+        let line = world.oracle.line(head).skip(1).map(|id| world.oracle.get(id).position.revision);
+        let old: Vec<_> = line.take_while(|revision| *revision > compacted_to).collect();
+        let Some(to) = self.rng.choice(old) else { return };
+        let latest = world.oracle.get(head).latest.values();
+        let mut gone = latest.filter(|latest| latest.text.is_none() && latest.revision > compacted_to);
+        if gone.any(|latest| latest.revision <= to) {
+            self.seen.note(Happening::Compaction);
+        }
+        world.primary.compacted_to = to;
+        drop(world);
+        self.trace(|| format!("compacted to {to}"));
+    }
+
+    /// An older copy of the primary goes on in its place; sometimes it is another store altogether.
+    fn restore(&mut self) {
+        let mut world = lock(&self.world);
+        let line: Vec<_> = world.oracle.line(world.primary.head).skip(1).take(6).collect();
+        let is_new = self.rng.u8(..8) == 0;
+        let head = match self.rng.choice(line).filter(|_| !is_new) {
+            Some(older) => older,
+            None => world.oracle.genesis(self.rng.u64(1..)),
+        };
+        let shown = self.client.shown.position().and_then(|shown| world.oracle.find(shown));
+        if shown.is_some_and(|shown| !world.oracle.descends(head, shown)) {
+            self.seen.note(Happening::Restore);
+        }
+        // A copy may know what was forgotten since it was made.
+        let compacted_to = if is_new || self.rng.bool() { 0 } else { world.primary.compacted_to };
+        let head_at = world.oracle.get(head).position.revision;
+        world.primary = View { head, compacted_to: compacted_to.min(head_at - 1), ..world.primary };
+        drop(world);
+        self.trace(|| format!("the store went back to {head_at}"));
+    }
+
+    /// The replica follows the primary, all the way or not.
+    fn replicate(&mut self) {
+        let mut world = lock(&self.world);
+        let World { oracle, primary, replica } = &*world;
+        let line = oracle.line(primary.head);
+        let ahead: Vec<_> = line.take_while(|&id| !oracle.descends(replica.head, id)).collect();
+        let Some(head) = self.rng.choice(ahead) else { return };
+        let head_at = oracle.get(head).position.revision;
+        let compacted_to = primary.compacted_to.min(head_at - 1);
+        world.replica = View { head, compacted_to, ..world.replica };
+        drop(world);
+        self.trace(|| format!("the replica follows to {head_at}"));
+    }
+
+    /// A call ends; what is on its way may be lost.
+    fn cut(&mut self) {
+        if self.calls.is_empty() {
+            return;
+        }
+        let at = self.now + Duration::from_millis(self.rng.u64(..20));
+        let call = self.rng.usize(..self.calls.len());
+        let kept = self.rng.usize(..=self.calls[call].channel.len());
+        self.calls[call].end(at, kept);
+        self.trace(|| "a call is cut".to_owned());
+    }
+
+    /// A call dies, and neither side is told.
+    fn mute(&mut self) {
+        if let Some(call) = self.rng.choice(&mut self.calls) {
+            call.channel.is_mute = true;
+            self.trace(|| "a call falls silent".to_owned());
+        }
+    }
+
+    /// What is on its way is late.
+    fn hold(&mut self) {
+        let delay = Duration::from_millis(self.rng.u64(100..20_000));
+        if let Some(call) = self.rng.choice(&mut self.calls) {
+            call.channel.hold(delay);
+            self.trace(|| format!("a call is held up for {delay:?}"));
+        }
+    }
+
+    fn stop_or_start(&mut self) {
+        let server = self.rng.usize(..self.servers.len());
+        if self.servers[server].is_none() {
+            self.start(server);
+        } else {
+            self.stop(server);
+            if self.rng.bool() {
+                self.start(server);
+            }
+        }
+        let is_up = self.servers[server].is_some();
+        self.trace(|| format!("server {server} is {}", if is_up { "up" } else { "down" }));
+    }
+
+    fn stop(&mut self, server: usize) {
+        self.servers[server] = None;
+        let at = self.now;
+        let calls = self.calls.iter_mut().filter(|call| call.server == server);
+        calls.for_each(|call| {
+            let kept = call.channel.len();
+            call.end(at, kept);
+        });
+    }
+
+    fn lose_or_find_store(&mut self) {
+        let mut world = lock(&self.world);
+        let view = if self.rng.bool() { &mut world.primary } else { &mut world.replica };
+        view.is_out = !view.is_out;
+    }
+
+    /// The runtime that the client runs on dies, with all its calls.
+    fn lose_runtime(&mut self) {
+        self.calls.clear();
+        self.tell(Event::Lost);
+    }
+
+    /// A server says that it goes away, as the stream of the service does.
+    fn drain(&mut self) {
+        let server = self.rng.usize(..self.servers.len());
+        let at = self.now;
+        for call in self.calls.iter_mut().filter(|call| call.server == server) {
+            if call.line.take_if(|line| !line.is_delivering()).is_some() {
+                call.say(at, frame::drain(Duration::from_millis(500)).bytes);
+            }
+        }
+        self.stop(server);
+    }
+
+    /// All faults end.
+    pub(super) fn heal(&mut self) {
+        {
+            let mut world = lock(&self.world);
+            world.primary.is_out = false;
+            world.replica = world.primary;
+        }
+        for server in 0..self.servers.len() {
+            match &mut self.servers[server] {
+                Some(server) => server.look(self.now),
+                None => self.start(server),
+            }
+        }
+        let soon = self.now + Duration::from_millis(10);
+        let reset = self.rng.bool();
+        for call in &mut self.calls {
+            call.channel.hurry(soon);
+            if reset && std::mem::take(&mut call.channel.is_mute) {
+                call.end(soon, 0);
+            }
+        }
+    }
+}
