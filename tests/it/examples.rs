@@ -103,7 +103,6 @@ fn live_settings_shows_every_change_and_a_server_that_comes_back() {
     let mut program = Program::start("live_settings", &[]);
     for text in [
         "application: max_connections = 10",
-        "status Ready, max_connections is Some(10)",
         "updater: pushes 20",
         "application: max_connections = 20",
         "application: max_connections = 30",
