@@ -156,6 +156,35 @@ async fn d22_no_change_is_delivered_twice() {
     assert_eq!(stream.delivery().await.to_string(), "Change a=2");
 }
 
+/// Symptom: a subscriber of several keys got changes twice or not at all. Cause: its place was the time of
+/// whichever row came last. Its place is a position, which only rises.
+#[tokio::test]
+async fn d58_the_position_of_a_stream_only_rises_and_no_key_is_skipped() {
+    let server = TestServer::start();
+    let wire = Wire::to(&server.url()).await;
+    let keys: Vec<_> = (0..5).map(|i| format!("key/{i}")).collect();
+    let mut stream = wire.subscribe(announced(&keys)).await;
+    let mut writes = tokio::task::JoinSet::new();
+    for key in keys.clone() {
+        let wire = wire.clone();
+        writes.spawn(async move {
+            for value in 0..100 {
+                wire.push_int(&key, value).await;
+            }
+        });
+    }
+    let mut newest = 0;
+    let mut unfinished = keys.len();
+    while unfinished > 0 {
+        let delivery = stream.delivery().await;
+        assert!(delivery.revision() > newest, "{} after {newest}", delivery.revision());
+        assert!(delivery.data.values().all(|data| data.revision > newest), "no change comes twice");
+        newest = delivery.revision();
+        unfinished -= delivery.data.values().filter(|data| data.value == "99").count();
+    }
+    writes.join_all().await;
+}
+
 #[tokio::test]
 async fn d12_a_client_that_leaves_in_the_middle_of_a_delivery_leaves_nothing_behind() {
     let server = large(Config::default()).await;

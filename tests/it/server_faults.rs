@@ -121,6 +121,30 @@ async fn a_server_that_is_behind_its_store_catches_up_before_it_judges_a_positio
     pushed.await.expect("the push is answered");
 }
 
+#[tokio::test]
+async fn a_push_that_was_acknowledged_is_in_every_later_answer() {
+    let (_server, store, wire) = server(RARE).await;
+    let reading = store.fail_reads(Fault::Slow);
+    let pushed = tokio::spawn({
+        let wire = wire.clone();
+        async move { wire.push_int("a", 1).await }
+    });
+    let written = async {
+        while store.held().await.position.revision == 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the write", written).await;
+    for _ in 0..20 {
+        let acknowledged = pushed.is_finished();
+        let synced = wire.sync(announced(["a"])).await;
+        assert!(!acknowledged || synced.data.contains_key("a"), "it is acknowledged, and cannot be read");
+    }
+    drop(reading);
+    within("the push", pushed).await.expect("it does not panic");
+    assert!(wire.sync(announced(["a"])).await.data.contains_key("a"));
+}
+
 /// Symptom: each subscriber polled the database. Cause: a loop for each of them. There is one feed.
 #[tokio::test]
 async fn d19_the_store_is_not_asked_more_often_for_more_subscribers() {

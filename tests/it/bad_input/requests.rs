@@ -14,7 +14,7 @@ use crate::wire::{announced, data, eventually, resuming, unannounced};
 const PUSH: &str = "/datastream.DataService/PushUpdate";
 
 #[tokio::test]
-async fn row_41_the_time_of_a_push_is_ignored_even_when_it_is_none() {
+async fn d06_row_41_the_time_of_a_push_is_ignored_even_when_it_is_none() {
     let (_server, _, wire) = server().await;
     let times = [
         (-62_135_596_800, 0),
