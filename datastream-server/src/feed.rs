@@ -121,7 +121,7 @@ impl Feed {
     pub async fn compact(self: Arc<Self>) {
         loop {
             sleep(COMPACTION).await;
-            if let Err(error) = self.store.compact(self.retention).await {
+            if let Err(error) = outlive(self.store.compact(self.retention)).await {
                 tracing::warn!(error = %crate::error_chain(&error), "the store cannot be compacted now");
             }
         }
@@ -132,9 +132,7 @@ impl Feed {
         let mut retry = RETRY.0;
         loop {
             let number = self.looks_begun.fetch_add(1, Ordering::AcqRel) + 1;
-            // The feed outlives a panic, which then is a failure of the store like others.
-            let look = AssertUnwindSafe(self.look_now()).catch_unwind().await;
-            let pause = match look.unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked".into()))) {
+            let pause = match outlive(self.look_now()).await {
                 Ok(()) => {
                     self.confirm(number);
                     retry = RETRY.0;
@@ -246,6 +244,12 @@ impl Drop for Registration {
     fn drop(&mut self) {
         lock(&self.feed.registry).remove(self.id, &self.keys);
     }
+}
+
+/// The feed outlives a panic of the store, which then is a failure like others.
+async fn outlive<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let result = AssertUnwindSafe(call).catch_unwind().await;
+    result.unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked".into())))
 }
 
 /// Nothing that runs under these locks can leave the data half-changed, so a panic elsewhere does not spoil it.

@@ -142,7 +142,8 @@ pub struct Batch {
     pub compacted_to: u64,
     /// The positions that these changes made, in ascending order.
     pub positions: Vec<Position>,
-    /// The changes. A key may come several times, ascending.
+    /// The changes, ascending. Of a key that changed several times the latest is enough; earlier ones may come
+    /// before it.
     pub changes: Vec<Change>,
 }
 

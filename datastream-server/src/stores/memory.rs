@@ -85,7 +85,7 @@ struct History {
     positions: BTreeMap<u64, (Bytes, SystemTime)>,
     /// The latest change of each key, remembered tombstones included.
     latest: BTreeMap<Arc<str>, Latest>,
-    /// All changes above `compacted_to`, by revision.
+    /// The same above `compacted_to`, by revision: what was superseded is not kept.
     log: BTreeMap<u64, Change>,
 }
 
@@ -176,7 +176,9 @@ impl History {
         for (revision, (key, value)) in (first..).zip(changed) {
             let change = Change { key: key.clone(), revision, time, value };
             self.log.insert(revision, change.clone());
-            self.latest.insert(key, Latest { change, commit });
+            if let Some(old) = self.latest.insert(key, Latest { change, commit }) {
+                self.log.remove(&old.change.revision);
+            }
         }
         self.end_commit(commit, time);
         Ok(self.head())

@@ -1,7 +1,7 @@
 //! A server in the test's own process.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datastream::value::{self, Value};
@@ -43,7 +43,8 @@ struct Running {
     runtime: Runtime,
     feed: Arc<Feed>,
     stop: oneshot::Sender<()>,
-    stopped: std::sync::mpsc::Receiver<()>,
+    /// In a lock only so that a server can be shared between threads.
+    stopped: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
 impl TestServer {
@@ -191,13 +192,14 @@ impl Running {
             served.expect("the test server serves");
             drop(done);
         });
-        Self { runtime, feed, stop, stopped }
+        Self { runtime, feed, stop, stopped: Mutex::new(stopped) }
     }
 
     fn stop(self) {
         drop(self.stop);
         // Disconnects when the server has ended.
-        let _ = self.stopped.recv();
+        let stopped = self.stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let _ = stopped.recv();
         self.runtime.shutdown_background();
     }
 }
