@@ -45,10 +45,10 @@ pub struct Pace {
 pub struct Input<'a> {
     /// Time since the start of the server.
     pub now: Duration,
-    /// The newest state. It is to be read *before* `touched`.
+    /// The newest state. It is to be read *before* `touched`, as `Registration::read` does.
     pub state: &'a Arc<State>,
-    /// The highest revision that touched what this subscription watches (0: none since it registered). Every
-    /// revision up to the head of `state` is accounted for in it.
+    /// The highest revision that touched what this subscription watches (0: none since it registered, or since
+    /// the lineage of `state` began). Every revision up to the head of `state` is accounted for in it.
     pub touched: u64,
     /// How long the server has been unable to confirm that the store has nothing newer.
     pub source_age: Option<Duration>,
