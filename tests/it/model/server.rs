@@ -118,7 +118,13 @@ impl Line {
                 let message = DataResponse::decode(frame.bytes).expect("the server encodes what it says");
                 if begins && message.phase() == Phase::Reset {
                     let known = self.stood.as_ref().expect("only who stands somewhere is reset");
-                    laws::reset_is_justified(&lock(&server.world), known, &state, self.authoritative, self.is_first);
+                    laws::reset_is_justified(
+                        &lock(&server.world),
+                        known,
+                        &state,
+                        self.authoritative,
+                        self.is_first,
+                    );
                 }
                 self.sent(now, &message);
                 Pulled::Message(message)
