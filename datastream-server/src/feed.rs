@@ -233,6 +233,21 @@ impl Registration {
         &self.feed
     }
 
+    /// The newest state, and the highest revision that touched the subscriber: every one up to the head of the
+    /// state is accounted for.
+    #[must_use]
+    pub fn read(&self) -> (Arc<State>, u64) {
+        loop {
+            // In this order: what is published was marked before.
+            let state = self.feed.state();
+            let touched = self.touch.revision();
+            // Marks are taken back after another history was published: then this one says nothing of `state`.
+            if self.feed.state().lineage() == state.lineage() {
+                return (state, touched);
+            }
+        }
+    }
+
     /// What the feed touches.
     #[must_use]
     pub fn touch(&self) -> &Touch {

@@ -104,13 +104,11 @@ impl Service {
             .resume
             .as_ref()
             .is_some_and(|resume| resume.revision > self.feed.state().position().revision);
-        if ahead {
-            // Its position may be one that the store has and this server has not seen yet.
-            self.feed.catch_up(CATCH_UP_LIMIT).await;
-        }
+        // Its position may be one that the store has and this server has not seen yet.
+        let caught_up = !ahead || self.feed.catch_up(CATCH_UP_LIMIT).await;
         let pace = Pace {
             heartbeat: self.config.heartbeat,
-            authoritative: self.feed.store().authoritative() && self.feed.source_age().is_none(),
+            authoritative: caught_up && self.feed.store().authoritative() && self.feed.source_age().is_none(),
             join_bytes: frame::JOIN_BYTES,
         };
         let subscription = Subscription::new(request, pace);

@@ -96,9 +96,7 @@ impl Line {
         let mut subscription = lock(&self.seat.subscription);
         let subscription = subscription.as_mut().ok_or(End::Stuck)?;
         let feed = self.registration.feed();
-        // In this order: what is published was marked before.
-        let state = feed.state();
-        let touched = self.registration.touch().revision();
+        let (state, touched) = self.registration.read();
         let now = self.common.started.elapsed();
         let source_age = feed.source_age();
         let output = subscription.step(Input { now, state: &state, touched, source_age });

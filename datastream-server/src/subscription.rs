@@ -45,10 +45,10 @@ pub struct Pace {
 pub struct Input<'a> {
     /// Time since the start of the server.
     pub now: Duration,
-    /// The newest state. It is to be read *before* `touched`.
+    /// The newest state. It is to be read *before* `touched`, as `Registration::read` does.
     pub state: &'a Arc<State>,
-    /// The highest revision that touched what this subscription watches (0: none since it registered). Every
-    /// revision up to the head of `state` is accounted for in it.
+    /// The highest revision that touched what this subscription watches (0: none since it registered, or since
+    /// the lineage of `state` began). Every revision up to the head of `state` is accounted for in it.
     pub touched: u64,
     /// How long the server has been unable to confirm that the store has nothing newer.
     pub source_age: Option<Duration>,
@@ -142,18 +142,27 @@ impl Subscription {
                 let fresh = if first { &self.request.fresh } else { &self.nothing };
                 self.changes_after(cursor.revision, phase, state, fresh)
             }
-            _ => Delivery::of_state(state.clone(), phase, &self.request.keys, self.request.announced),
+            _ => self.whole(phase, state),
         });
         true
     }
 
-    /// An untouched subscription is owed nothing, and is not scanned for.
+    /// An untouched subscription is owed nothing, and is not scanned for. One that is owed something from so far
+    /// back that deletions among it may be forgotten gets the whole.
     fn begin_change(&mut self, input: &Input<'_>) {
-        let Some(cursor) = &self.cursor else { return };
-        if input.touched > cursor.revision && input.state.position().revision > cursor.revision {
-            self.delivery =
-                Some(self.changes_after(cursor.revision, Phase::Change, input.state, &self.nothing));
+        let (Some(cursor), state) = (&self.cursor, input.state) else { return };
+        if input.touched <= cursor.revision || state.position().revision <= cursor.revision {
+            return;
         }
+        self.delivery = Some(if cursor.revision < state.compacted_to() {
+            self.whole(Phase::Reset, state)
+        } else {
+            self.changes_after(cursor.revision, Phase::Change, state, &self.nothing)
+        });
+    }
+
+    fn whole(&self, phase: Phase, state: &Arc<State>) -> Delivery {
+        Delivery::of_state(state.clone(), phase, &self.request.keys, self.request.announced)
     }
 
     fn changes_after(&self, since: u64, phase: Phase, state: &Arc<State>, fresh: &Arc<KeySet>) -> Delivery {

@@ -21,16 +21,16 @@ impl History {
             24..40 => self.look(),
             40..52 => self.watch(),
             52..59 => self.unwatch(),
-            59..63 => self.compact(),
-            63..66 => self.restore(),
-            66..72 => self.replicate(),
-            72..78 => self.cut(),
-            78..80 => self.mute(),
-            80..83 => self.hold(),
-            83..85 => self.stop_or_start(),
-            85..87 => self.lose_or_find_store(),
-            87 => self.lose_runtime(),
-            88..90 => self.drain(),
+            59..67 => self.compact(),
+            67..70 => self.restore(),
+            70..75 => self.replicate(),
+            75..80 => self.cut(),
+            80..82 => self.mute(),
+            82..85 => self.hold(),
+            85..87 => self.stop_or_start(),
+            87..89 => self.lose_or_find_store(),
+            89 => self.lose_runtime(),
+            90..92 => self.drain(),
             _ => {}
         }
     }
@@ -69,12 +69,16 @@ impl History {
         Some((key, text))
     }
 
+    /// Most servers ask their store what is new.
     fn look(&mut self) {
-        let server = self.rng.usize(..self.servers.len());
-        self.trace(|| format!("server {server} looks"));
-        if let Some(server) = &mut self.servers[server] {
-            server.look(self.now);
+        let mut looked = Vec::new();
+        for (i, server) in self.servers.iter_mut().enumerate() {
+            if let Some(server) = server.as_mut().filter(|_| self.rng.u8(..3) > 0) {
+                server.look(self.now);
+                looked.push(i);
+            }
         }
+        self.trace(|| format!("servers {looked:?} look"));
     }
 
     fn watch(&mut self) {
@@ -98,7 +102,7 @@ impl History {
         let mut world = lock(&self.world);
         let View { head, compacted_to, .. } = world.primary;
         let line = world.oracle.line(head).skip(1).map(|id| world.oracle.get(id).position.revision);
-        let old: Vec<_> = line.take_while(|revision| *revision > compacted_to).collect();
+        let old: Vec<_> = line.take_while(|revision| *revision > compacted_to).take(4).collect();
         let Some(to) = self.rng.choice(old) else { return };
         let latest = world.oracle.get(head).latest.values();
         let mut gone = latest.filter(|latest| latest.text.is_none() && latest.revision > compacted_to);
@@ -108,6 +112,9 @@ impl History {
         world.primary.compacted_to = to;
         drop(world);
         self.trace(|| format!("compacted to {to}"));
+        if self.rng.bool() {
+            self.look();
+        }
     }
 
     /// An older copy of the primary goes on in its place; sometimes it is another store altogether.

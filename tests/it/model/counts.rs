@@ -57,7 +57,10 @@ impl Counts {
     /// If something came about too seldom.
     pub(super) fn check(&self) {
         for happening in ALL {
-            assert!(self.percent(happening) >= LEAST_PERCENT, "{happening:?} is too rare to be tested: {self}");
+            assert!(
+                self.percent(happening) >= LEAST_PERCENT,
+                "{happening:?} is too rare to be tested: {self}"
+            );
         }
     }
 

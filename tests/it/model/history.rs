@@ -34,6 +34,8 @@ pub(super) struct History {
     pub(super) last_value: i64,
     /// From now on nothing fails.
     is_calm: bool,
+    /// Whether the client reads so slowly that the server waits for it.
+    is_slow: bool,
     join_bytes: usize,
     traced: bool,
 }
@@ -98,6 +100,7 @@ impl History {
         world.replica = world.primary;
         let world = Arc::new(Mutex::new(world));
         let join_bytes = *rng.choice(&[1, 100, 150, usize::MAX]).expect("there are four");
+        let is_slow = rng.u8(..4) == 0;
         let servers = ROLES.map(|role| Server::start(&world, role, join_bytes));
         Self {
             rng,
@@ -109,6 +112,7 @@ impl History {
             seen: Seen::default(),
             last_value: 0,
             is_calm: false,
+            is_slow,
             join_bytes,
             traced,
         }
@@ -148,6 +152,7 @@ impl History {
     fn delay(&mut self) -> Duration {
         match self.rng.u8(..100) {
             _ if self.is_calm => self.millis(0..10),
+            0..80 if self.is_slow => self.millis(1_000..10_000),
             0..85 => self.millis(0..15),
             85..98 => self.millis(15..300),
             _ => self.millis(300..6_000),
@@ -217,7 +222,7 @@ impl History {
         // Once all is quiet nobody asks the replica any more: it may be the one that a client is ahead of.
         let server = self.rng.usize(..if self.is_calm { 2 } else { ROLES.len() });
         let arrives = self.now + self.delay();
-        let channel = Channel::new(self.rng.usize(1..4));
+        let channel = Channel::new(if self.is_slow { 1 } else { self.rng.usize(1..4) });
         let request = Some((arrives, request));
         self.calls.push(Call { id, server, kind, request, line: None, channel });
     }

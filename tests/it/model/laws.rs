@@ -62,7 +62,9 @@ pub(super) fn goes_forward(
     let goes_on = match cause {
         Cause::Reset => true,
         Cause::TakeOver(Some(from)) => {
-            after.revision >= before.revision && !(after != before && descends(before, after)) && descends(after, from)
+            after.revision >= before.revision
+                && !(after != before && descends(before, after))
+                && descends(after, from)
         }
         Cause::TakeOver(None) | Cause::Other => descends(after, before),
     };
@@ -81,12 +83,13 @@ pub(super) fn reset_is_justified(
     let id = world.oracle.find(known).unwrap_or_else(|| panic!("{known:?} was never committed"));
     let head = world.oracle.find(state.position()).expect("a server shows what was committed");
     let lags = id != head && world.oracle.descends(id, head);
-    assert!(!lags || authoritative, "a server that lags at {:?} reset a client at {known:?}", state.position());
-    let primary = world.view(Role::Primary).head;
     assert!(
-        !lags || !world.oracle.descends(primary, id),
-        "the truth has {known:?}, and a client was reset"
+        !lags || authoritative,
+        "a server that lags at {:?} reset a client at {known:?}",
+        state.position()
     );
+    let primary = world.view(Role::Primary).head;
+    assert!(!lags || !world.oracle.descends(primary, id), "the truth has {known:?}, and a client was reset");
     let kept = world.oracle.descends(head, id) && known.revision > state.compacted_to();
     assert!(!is_first || !kept, "{known:?} is remembered, and a client was reset");
 }

@@ -101,13 +101,16 @@ impl Line {
     }
 
     /// Asks the subscription for the next message, as the stream of the service does. With `meanwhile` the feed
-    /// looks between the two reads that a step needs.
+    /// looks between the two reads of `Registration::read`.
     pub(super) fn pull(&mut self, now: Duration, server: &mut Server, meanwhile: bool) -> Pulled {
-        let state = server.feed.state();
+        let mut state = server.feed.state();
         if meanwhile {
             server.look(now);
         }
-        let touched = self.registration.touch().revision();
+        let mut touched = self.registration.touch().revision();
+        if server.feed.state().lineage() != state.lineage() {
+            (state, touched) = self.registration.read();
+        }
         let source_age = server.unconfirmed_since.map(|since| now.saturating_sub(since));
         let begins = !self.is_delivering();
         match self.subscription.step(Input { now, state: &state, touched, source_age }) {
@@ -115,7 +118,13 @@ impl Line {
                 let message = DataResponse::decode(frame.bytes).expect("the server encodes what it says");
                 if begins && message.phase() == Phase::Reset {
                     let known = self.stood.as_ref().expect("only who stands somewhere is reset");
-                    laws::reset_is_justified(&lock(&server.world), known, &state, self.authoritative, self.is_first);
+                    laws::reset_is_justified(
+                        &lock(&server.world),
+                        known,
+                        &state,
+                        self.authoritative,
+                        self.is_first,
+                    );
                 }
                 self.sent(now, &message);
                 Pulled::Message(message)

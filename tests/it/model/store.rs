@@ -61,7 +61,8 @@ impl World {
     fn remembered(&self, view: View, revision: u64) -> Vec<Position> {
         let line = self.oracle.line(view.head).map(|id| self.position(id).clone());
         let head = self.position(view.head).revision;
-        let kept = line.take_while(|position| position.revision > view.compacted_to || position.revision == head);
+        let kept =
+            line.take_while(|position| position.revision > view.compacted_to || position.revision == head);
         let mut kept: Vec<_> = kept.filter(|position| position.revision > revision).collect();
         kept.reverse();
         kept
