@@ -11,6 +11,7 @@
 mod bad_input;
 mod captured_log;
 mod client_live;
+mod client_paused;
 mod contract_key;
 mod contract_value;
 mod cost;
@@ -22,6 +23,7 @@ mod foreign_latency;
 mod model;
 mod process;
 mod pushers;
+mod scripted;
 mod server_calls;
 mod server_delivery;
 mod server_faults;
