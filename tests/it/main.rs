@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod captured_log;
+mod client_address;
 mod client_live;
 mod client_paused;
 mod contract_key;
