@@ -13,6 +13,7 @@ mod captured_log;
 mod client_address;
 mod client_live;
 mod client_paused;
+mod client_runtime;
 mod contract_key;
 mod contract_value;
 mod cost;
