@@ -9,9 +9,15 @@ use datastream::value::ValueError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Disconnect {
-    /// No connection: the address, the network, or the server is not there.
+    /// The address is none: correct it.
+    #[error("the address of the server cannot be used: {0}")]
+    BadAddress(String),
+    /// No connection: the network, the host or the server is not there. Nothing was sent.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
+    /// There was a connection, and it broke.
+    #[error("the connection broke: {0}")]
+    Broken(String),
     /// The stream ended without a reason.
     #[error("the server ended the stream")]
     Ended,
@@ -121,10 +127,13 @@ pub enum CallError {
     /// This client may not do that.
     #[error("not allowed: {0}")]
     Denied(String),
+    /// The server could not be reached. Nothing was sent: try again.
+    #[error("nothing was sent")]
+    Unreachable(#[source] Arc<Disconnect>),
     /// No answer came in time. A write may still have been made.
     #[error("no answer in time; a write may have been made all the same")]
     TimedOut,
-    /// The server could not be reached, or failed: try again. A write may still have been made.
+    /// The server failed, or was lost: try again. A write may still have been made.
     #[error("the call failed; a write may have been made all the same")]
     Failed(#[from] Arc<Disconnect>),
     /// The runtime that the client ran on was shut down during the call: try again. A write may still have
@@ -138,6 +147,9 @@ pub enum CallError {
 
 impl From<Disconnect> for CallError {
     fn from(why: Disconnect) -> Self {
-        Self::Failed(Arc::new(why))
+        match why {
+            Disconnect::BadAddress(_) | Disconnect::Unreachable(_) => Self::Unreachable(Arc::new(why)),
+            _ => Self::Failed(Arc::new(why)),
+        }
     }
 }

@@ -204,9 +204,10 @@ impl Session {
         let Some(syncing) = self.syncing.take_if(|syncing| syncing.id == id) else { return };
         let state = match answer {
             Ok(answer) => stream::first_state(syncing.keys, answer),
+            // A refused one may have been too large.
+            Err(Disconnect::Refused { .. }) => None,
             // The connection itself failed: say so already now, not when the stream has failed as well.
-            Err(why @ Disconnect::Unreachable(_)) => return self.open_after(why, now, out),
-            Err(_) => None,
+            Err(why) => return self.open_after(why, now, out),
         };
         let reconnect = state.is_none();
         if let Some((state, source_age)) = state {

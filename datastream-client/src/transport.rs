@@ -1,5 +1,7 @@
 //! The calls of the contract. The one file of the client that names tonic.
 
+mod address;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +17,13 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use crate::config::Limits;
 use crate::error::{CallError, Disconnect};
 use crate::session::Opening;
+use address::Address;
 
 /// Pings show a dead connection where no heartbeat does: during a call that is not a stream.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
@@ -60,78 +63,107 @@ pub trait Transport: Send + 'static {
 /// Streams have a connection of their own: calls never wait behind a state that is being received. A
 /// reconnect makes a new one, which asks DNS anew, and does not trust one that may be dead without knowing it.
 pub(crate) struct Grpc {
-    /// What is wrong with the address, if it is none.
-    endpoint: Result<Endpoint, String>,
+    address: Result<Address, Disconnect>,
     limits: Limits,
-    stream: Option<Channel>,
-    calls: Option<Channel>,
+    stream: Option<Server>,
+    calls: Option<Server>,
+}
+
+/// A connection, and the name of who is at its other end.
+#[derive(Clone)]
+struct Server {
+    channel: Channel,
+    name: Arc<str>,
 }
 
 impl Grpc {
     pub(crate) fn new(url: &str, limits: Limits) -> Self {
-        let endpoint = endpoint(url, &limits);
-        Self { endpoint, limits, stream: None, calls: None }
+        let address = Address::parse(url);
+        Self { address, limits, stream: None, calls: None }
     }
 
-    fn connect(&self) -> Result<Channel, Disconnect> {
-        let endpoint = self.endpoint.as_ref();
-        endpoint.map(Endpoint::connect_lazy).map_err(|text| Disconnect::Unreachable(text.clone()))
+    fn connect(&self) -> Result<Server, Disconnect> {
+        let Address { endpoint, name } = self.address.as_ref().map_err(Clone::clone)?;
+        let endpoint = endpoint.clone().connect_timeout(self.limits.connect).tcp_nodelay(true);
+        let endpoint = endpoint.http2_keep_alive_interval(KEEPALIVE.0).keep_alive_timeout(KEEPALIVE.1);
+        let channel = endpoint.keep_alive_while_idle(true).connect_lazy();
+        Ok(Server { channel, name: name.as_str().into() })
     }
 
-    fn stream_channel(&mut self, reconnect: bool) -> Result<Channel, Disconnect> {
+    fn stream_server(&mut self, reconnect: bool) -> Result<Server, Disconnect> {
         match &self.stream {
-            Some(channel) if !reconnect => Ok(channel.clone()),
+            Some(server) if !reconnect => Ok(server.clone()),
             _ => Ok(self.stream.insert(self.connect()?).clone()),
         }
     }
 
-    fn call_channel(&mut self) -> Result<Channel, Disconnect> {
+    fn call_server(&mut self) -> Result<Server, Disconnect> {
         match &self.calls {
-            Some(channel) => Ok(channel.clone()),
+            Some(server) => Ok(server.clone()),
             None => Ok(self.calls.insert(self.connect()?).clone()),
         }
     }
 }
 
-fn endpoint(url: &str, limits: &Limits) -> Result<Endpoint, String> {
-    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    if !url.starts_with("http://") {
-        return Err(format!("{}: only http:// is supported so far", shown(&url)));
+impl Server {
+    fn client(&self) -> DataServiceClient<Channel> {
+        DataServiceClient::new(self.channel.clone()).max_decoding_message_size(RECEIVE_BYTES)
     }
-    let endpoint = Endpoint::from_shared(url.clone());
-    let endpoint =
-        endpoint.map_err(|_| format!("{} is not an address like http://host:8080", shown(&url)))?;
-    Ok(endpoint
-        .connect_timeout(limits.connect)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE.0)
-        .keep_alive_timeout(KEEPALIVE.1)
-        .keep_alive_while_idle(true))
-}
 
-fn client(channel: Channel) -> DataServiceClient<Channel> {
-    DataServiceClient::new(channel).max_decoding_message_size(RECEIVE_BYTES)
+    /// Why a call ended.
+    fn disconnect(&self, status: &Status) -> Disconnect {
+        let code = status.code();
+        match (code, cause(status)) {
+            (Code::Unavailable, Some(cause)) => Disconnect::Unreachable(format!("{}: {cause}", self.name)),
+            (_, Some(cause)) => Disconnect::Broken(format!("{}: {cause}", self.name)),
+            _ => Disconnect::Refused { code: code_name(code), text: shown(status.message()).to_string() },
+        }
+    }
+
+    /// Why a call ended to which no answer began: perhaps something else listens there.
+    fn unanswered(&self, status: &Status) -> Disconnect {
+        match self.disconnect(status) {
+            Disconnect::Broken(why) => {
+                Disconnect::Broken(format!("{why} (is it a datastream server, without TLS?)"))
+            }
+            why => why,
+        }
+    }
+
+    fn call_error(&self, status: &Status) -> CallError {
+        let text = shown(status.message()).to_string();
+        match status.code() {
+            Code::InvalidArgument | Code::OutOfRange => CallError::Invalid(text),
+            Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists | Code::Aborted => {
+                CallError::Conflict(text)
+            }
+            Code::PermissionDenied | Code::Unauthenticated => CallError::Denied(text),
+            Code::DeadlineExceeded | Code::Cancelled => CallError::TimedOut,
+            _ => self.unanswered(status).into(),
+        }
+    }
 }
 
 impl Transport for Grpc {
     fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Result<DataResponse, Disconnect>> {
-        let channel = self.stream_channel(false);
+        let server = self.stream_server(false);
         async move {
-            let answer = client(channel?).sync(request).await;
-            answer.map(tonic::Response::into_inner).map_err(|status| disconnect(&status))
+            let server = server?;
+            let answer = server.client().sync(request).await;
+            answer.map(tonic::Response::into_inner).map_err(|status| server.unanswered(&status))
         }
         .boxed()
     }
 
     fn subscribe(&mut self, request: DataRequest, reconnect: bool) -> BoxStream<'static, Signal> {
-        match self.stream_channel(reconnect) {
-            Ok(channel) => signals(channel, request).boxed(),
+        match self.stream_server(reconnect) {
+            Ok(server) => signals(server, request).boxed(),
             Err(why) => futures_util::stream::iter([Signal::Ended(why)]).boxed(),
         }
     }
 
     fn push(&mut self, data: Data, retype: bool) -> BoxFuture<'static, Result<Option<Position>, CallError>> {
-        let channel = self.call_channel();
+        let server = self.call_server();
         let limit = self.limits.sync;
         async move {
             let mut request = Request::new(data);
@@ -139,8 +171,9 @@ impl Transport for Grpc {
             if retype {
                 request.metadata_mut().insert(header::RETYPE, MetadataValue::from_static("1"));
             }
-            let answer = client(channel?).push_update(request).await.map_err(|status| call_error(&status))?;
-            Ok(read_position(answer.metadata()))
+            let server = server?;
+            let answer = server.client().push_update(request).await;
+            answer.map(|answer| read_position(answer.metadata())).map_err(|status| server.call_error(&status))
         }
         .boxed()
     }
@@ -149,13 +182,14 @@ impl Transport for Grpc {
         &mut self,
         request: ListCapabilitiesRequest,
     ) -> BoxFuture<'static, Result<ListCapabilitiesResponse, CallError>> {
-        let channel = self.call_channel();
+        let server = self.call_server();
         let limit = self.limits.sync;
         async move {
             let mut request = Request::new(request);
             request.set_timeout(limit);
-            let answer = client(channel?).list_capabilities(request).await;
-            answer.map(tonic::Response::into_inner).map_err(|status| call_error(&status))
+            let server = server?;
+            let answer = server.client().list_capabilities(request).await;
+            answer.map(tonic::Response::into_inner).map_err(|status| server.call_error(&status))
         }
         .boxed()
     }
@@ -166,19 +200,19 @@ impl Transport for Grpc {
 }
 
 /// The life of one stream: at most one `Opened`, messages, one `Ended`.
-fn signals(channel: Channel, request: DataRequest) -> impl Stream<Item = Signal> + Send {
+fn signals(server: Server, request: DataRequest) -> impl Stream<Item = Signal> + Send {
     let opening = async move {
-        match client(channel).subscribe(request).await {
+        match server.client().subscribe(request).await {
             Ok(answer) => {
                 let opened = Signal::Opened(Opening { heartbeat: read_heartbeat(answer.metadata()) });
-                let messages = answer.into_inner().map(|message| match message {
+                let messages = answer.into_inner().map(move |message| match message {
                     Ok(message) => Signal::Received(message),
-                    Err(status) => Signal::Ended(disconnect(&status)),
+                    Err(status) => Signal::Ended(server.disconnect(&status)),
                 });
                 let end = futures_util::stream::iter([Signal::Ended(Disconnect::Ended)]);
                 futures_util::stream::iter([opened]).chain(messages).chain(end).boxed()
             }
-            Err(status) => futures_util::stream::iter([Signal::Ended(disconnect(&status))]).boxed(),
+            Err(status) => futures_util::stream::iter([Signal::Ended(server.unanswered(&status))]).boxed(),
         }
     };
     // A stream that failed is not asked again; the worker drops it at its first end.
@@ -197,35 +231,14 @@ fn read_position(metadata: &MetadataMap) -> Option<Position> {
     Some(Position { revision: message.revision, token: message.token })
 }
 
-fn disconnect(status: &Status) -> Disconnect {
-    if status.code() == Code::Unavailable && std::error::Error::source(status).is_some() {
-        return Disconnect::Unreachable(causes(status));
+/// What the transport says of a failed connection: the last cause, which is the one that people understand. An
+/// answer of the server has none.
+fn cause(status: &Status) -> Option<String> {
+    let mut cause = std::error::Error::source(status)?;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
     }
-    Disconnect::Refused { code: code_name(status.code()), text: shown(status.message()).to_string() }
-}
-
-fn call_error(status: &Status) -> CallError {
-    let text = shown(status.message()).to_string();
-    match status.code() {
-        Code::InvalidArgument | Code::OutOfRange => CallError::Invalid(text),
-        Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists | Code::Aborted => {
-            CallError::Conflict(text)
-        }
-        Code::PermissionDenied | Code::Unauthenticated => CallError::Denied(text),
-        Code::DeadlineExceeded | Code::Cancelled => CallError::TimedOut,
-        _ => CallError::Failed(Arc::new(disconnect(status))),
-    }
-}
-
-/// What the transport says of a failed connection, down to the cause that a person understands.
-fn causes(status: &Status) -> String {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
-    let mut text = String::new();
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    shown(&text).to_string()
+    Some(shown(&cause.to_string()).to_string())
 }
 
 fn code_name(code: Code) -> &'static str {

@@ -10,7 +10,10 @@
 
 mod bad_input;
 mod captured_log;
+mod client_address;
 mod client_live;
+mod client_paused;
+mod client_runtime;
 mod contract_key;
 mod contract_value;
 mod cost;
@@ -22,6 +25,7 @@ mod foreign_latency;
 mod model;
 mod process;
 mod pushers;
+mod scripted;
 mod server_calls;
 mod server_delivery;
 mod server_faults;

@@ -138,7 +138,7 @@ impl Unseen {
 
 /// A connection on which a call failed is not trusted again.
 fn renew<T: Transport>(transport: &mut T, error: &CallError) {
-    if matches!(error, CallError::Failed(_) | CallError::TimedOut) {
+    if matches!(error, CallError::Failed(_) | CallError::TimedOut | CallError::Unreachable(_)) {
         transport.renew();
     }
 }

@@ -1,0 +1,115 @@
+//! What a newcomer gets wrong first: the address. One line says what it is.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use datastream_client::{CallError, Client, Disconnect, Limits, State, Unavailable};
+
+use crate::wire::{eventually, within};
+
+/// Waits until the client says why it is not connected.
+async fn trouble(client: &Client) -> Disconnect {
+    let _keeps_it_busy = client.watch::<i64>("n");
+    eventually("an error in the status", || client.status().last_error.is_some()).await;
+    client.status().last_error.as_deref().cloned().expect("it was just there")
+}
+
+/// Accepts one connection after the other, and answers whatever comes with these bytes.
+fn listener(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else { return };
+            // A client that has gone meanwhile is no matter.
+            let _ = connection.read(&mut [0; 1024]);
+            let _ = connection.write_all(answer);
+        }
+    });
+    address.to_string()
+}
+
+#[tokio::test]
+async fn a_bad_address_never_panics_and_names_its_rule() {
+    let form = "an address is like http://host:8080";
+    let scheme = "only http:// is supported so far";
+    let port = "a port is a number from 1 to 65535";
+    let long = "x".repeat(1 << 20);
+    let table = [
+        ("", form),
+        (" ", form),
+        ("http://", form),
+        ("http:///", form),
+        ("http://[::1", form),
+        ("http://:8080", form),
+        (":8080", form),
+        ("not a url", form),
+        ("http://exa mple", form),
+        ("\0", form),
+        ("http://\u{202e}", form),
+        ("http://127.0.0.1:1\r\nx: y", form),
+        (&*long, form),
+        ("https://127.0.0.1:1", scheme),
+        ("ftp://127.0.0.1:1", scheme),
+        ("unix:///run/datastream", scheme),
+        ("http://127.0.0.1:port", port),
+        ("http://127.0.0.1:99999", port),
+        ("http://127.0.0.1:0", port),
+        ("http://user:hunter2@127.0.0.1:1", "an address has no user and no password"),
+        ("https://user:hunter2@127.0.0.1:1", scheme),
+        ("http://127.0.0.1:1/settings", "an address ends after its port"),
+    ];
+    for (address, rule) in table {
+        let mut limits = Limits::default();
+        limits.ready = Duration::from_millis(50);
+        let client = Client::builder(address).limits(limits).connect();
+        let handle = client.watch::<i64>("n");
+        let why = trouble(&client).await;
+        assert!(matches!(why, Disconnect::BadAddress(_)), "{address:.40?}: {why}");
+        let text = why.to_string();
+        assert!(text.ends_with(rule), "{address:.40?}: {text}");
+        assert!(text.len() < 300 && !text.contains("hunter2") && !text.contains('\u{202e}'), "{text}");
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+        let unready = within("ready", handle.ready()).await.expect_err("there is no server");
+        assert!(
+            matches!(unready, Unavailable::NotReady { .. }) && unready.to_string().ends_with(rule),
+            "{unready}"
+        );
+        let unwritten = within("set", client.set("n", 1_i64)).await;
+        assert!(matches!(unwritten, Err(CallError::Unreachable(_))), "nothing was sent");
+        assert_eq!(client.status().state, State::NotReady);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_port_is_named() {
+    let unused = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+    let client = Client::connect(unused.to_string());
+    let why = trouble(&client).await;
+    assert!(matches!(why, Disconnect::Unreachable(_)), "{why:?}");
+    let text = why.to_string();
+    assert!(text.starts_with(&format!("the server cannot be reached: {unused}: ")), "{text}");
+    assert!(matches!(client.set("n", 1_i64).await, Err(CallError::Unreachable(_))), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_exist_is_named() {
+    let why = trouble(&Client::connect("http://no-such-host.invalid:8080")).await;
+    assert!(matches!(why, Disconnect::Unreachable(_)), "{why:?}");
+    assert!(why.to_string().contains("no-such-host.invalid:8080: "), "{why}");
+}
+
+#[tokio::test]
+async fn something_else_that_listens_there_is_asked_about() {
+    let tls_alert = b"\x15\x03\x01\x00\x02\x02\x46";
+    let bad_request = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    for answer in [&b""[..], tls_alert, bad_request] {
+        let address = listener(answer);
+        let why = trouble(&Client::connect(&address)).await;
+        assert!(matches!(why, Disconnect::Broken(_)), "{why:?}");
+        let text = why.to_string();
+        assert!(text.starts_with(&format!("the connection broke: {address}: ")), "{text}");
+        assert!(text.ends_with("(is it a datastream server, without TLS?)"), "{text}");
+    }
+}

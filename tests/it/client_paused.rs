@@ -1,0 +1,18 @@
+//! The client over a transport that the test answers, in time that stands still until everybody waits.
+
+mod calls;
+mod handles;
+mod keys;
+mod status;
+
+use std::time::Duration;
+
+/// Lets time pass. Whatever is due until then has happened when this returns.
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// Lets everything happen that needs no time.
+async fn settle() {
+    pass(Duration::from_millis(1)).await;
+}

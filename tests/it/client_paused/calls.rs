@@ -1,0 +1,172 @@
+//! Writes, and the list of keys.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use datastream::position::Position;
+use datastream::proto::{Capability, ListCapabilitiesResponse};
+use datastream_client::{CallError, Disconnect, Seen};
+use tokio::time::Instant;
+
+use super::{pass, settle};
+use crate::scripted::{change, client, heartbeat, resume, state};
+use crate::wire::within;
+
+fn position(revision: u64) -> Option<Position> {
+    Some(Position { revision, token: Bytes::from_static(b"here") })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_returns_when_the_handles_show_it() {
+    let (client, mut script) = client();
+    let n = client.watch::<i64>("n");
+    let stream = script.accept(state(5, [("n", 3, "int", "1")])).await;
+    settle().await;
+    let writing = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("n", 2_i64).await }
+    });
+    let (data, reply) = script.push().await;
+    assert_eq!((&*data.key, &*data.value, &*data.value_type), ("n", &b"2"[..], "int"));
+    reply.send(Ok(position(6))).expect("the client waits");
+    pass(Duration::from_secs(1)).await;
+    assert!(!writing.is_finished(), "it is not shown yet");
+    stream.say(change(6, [("n", 6, "int", "2")]));
+    let written = within("the write", writing).await.expect("no panic").expect("written");
+    assert_eq!((written.seen, written.position, n.get()), (Seen::Applied, position(6), Some(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_a_key_without_handles_does_not_wait() {
+    let (client, mut script) = client();
+    let (written, ()) = tokio::join!(client.set("n", 2_i64), async {
+        script.push().await.1.send(Ok(position(6))).expect("the client waits");
+    });
+    assert_eq!(written.expect("written").seen, Seen::NotWatched);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_not_seen_says_so_after_five_seconds() {
+    let (client, mut script) = client();
+    let _n = client.watch::<i64>("n");
+    script.accept(state(5, [])).await.end(Disconnect::Ended);
+    settle().await;
+    let started = Instant::now();
+    let writing = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("n", 2_i64).await }
+    });
+    let push = loop {
+        match script.next().await {
+            Some(crate::scripted::Call::Push(_, reply)) => break reply,
+            Some(_) => {} // A reconnect, which fails.
+            None => panic!("the client has ended"),
+        }
+    };
+    push.send(Ok(position(6))).expect("the client waits");
+    let written = within("the write", writing).await.expect("no panic").expect("it is durable");
+    assert_eq!(written.seen, Seen::NotYet);
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_the_live_stream_does_not_bring_is_asked_for_once() {
+    let (client, mut script) = client();
+    let n = client.watch::<i64>("n");
+    let stream = script.accept(state(5, [("n", 3, "int", "1")])).await;
+    settle().await;
+    let writing = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("n", 2_i64).await }
+    });
+    script.push().await.1.send(Ok(position(6))).expect("the client waits");
+    for _ in 0..5 {
+        pass(Duration::from_secs(1)).await;
+        stream.say(heartbeat(5));
+    }
+    let written = within("the write", writing).await.expect("no panic").expect("it is durable");
+    assert_eq!((written.seen, n.get()), (Seen::NotYet, Some(1)));
+    let again = script.subscribe().await;
+    assert_eq!(
+        again.request.resume.as_ref().map(|resume| resume.revision),
+        Some(0),
+        "it asks for everything"
+    );
+    again.say(state(6, [("n", 6, "int", "2")]));
+    stream.dropped().await;
+    settle().await;
+    assert_eq!(n.get(), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_a_key_that_is_not_joined_yet_is_not_seen_yet() {
+    let (client, mut script) = client();
+    let _n = client.watch::<i64>("n");
+    let stream = script.accept(state(5, [])).await;
+    settle().await;
+    let late = client.watch::<i64>("late");
+    let joining = script.subscribe().await;
+    let writing = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("late", 2_i64).await }
+    });
+    script.push().await.1.send(Ok(position(6))).expect("the client waits");
+    stream.say(heartbeat(6)); // The position of the others is there; the late key is not.
+    settle().await;
+    assert!(!writing.is_finished());
+    joining.say(resume(6, [("late", 6, "int", "2")]));
+    let written = within("the write", writing).await.expect("no panic").expect("written");
+    assert_eq!((written.seen, late.get()), (Seen::Applied, Some(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_never_sent() {
+    let (client, mut script) = client();
+    assert!(matches!(client.set("a//b", 1_i64).await, Err(CallError::NotAKey { .. })));
+    assert!(matches!(client.set("f", f64::NAN).await, Err(CallError::Unwritable { .. })));
+    settle().await;
+    assert!(script.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_put_together_from_its_pages() {
+    let (client, mut script) = client();
+    let listing = tokio::spawn({
+        let client = client.clone();
+        async move { client.capabilities().await }
+    });
+    for (token, keys, next) in [("", ["a", "b"], "b"), ("b", ["c", "d"], "")] {
+        let (request, reply) = script.list().await;
+        assert_eq!((request.page_size, &*request.page_token), (1000, token));
+        reply.send(Ok(page(keys, next))).expect("the client waits");
+    }
+    let all = within("the list", listing).await.expect("no panic").expect("listed");
+    assert_eq!(all.iter().map(|capability| &*capability.key).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    assert!(all.iter().all(|capability| capability.value_type == "int"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_whose_pages_lead_nowhere_ends() {
+    for page in [page(["a", "b"], "again"), page([], "again")] {
+        let (client, mut script) = client();
+        let listing = tokio::spawn({
+            let client = client.clone();
+            async move { client.capabilities().await }
+        });
+        let answers = async {
+            while let Some(crate::scripted::Call::List(_, reply)) = script.next().await {
+                let _ = reply.send(Ok(page.clone()));
+            }
+        };
+        tokio::select! {
+            listed = listing => assert!(matches!(listed.expect("no panic"), Err(CallError::Failed(_)))),
+            () = answers => panic!("the client has ended"),
+        }
+    }
+}
+
+fn page<const N: usize>(keys: [&str; N], next: &str) -> ListCapabilitiesResponse {
+    let capability = |key: &str| Capability { key: key.to_owned(), value_type: "int".to_owned() };
+    let capabilities = keys.into_iter().map(capability).collect();
+    ListCapabilitiesResponse { capabilities, next_page_token: next.to_owned() }
+}

@@ -1,0 +1,210 @@
+//! A client whose server is the test itself: each call waits until the test answers it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use datastream::position::Position;
+use datastream::proto::{
+    self, Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse, Phase,
+};
+use datastream_client::session::Opening;
+use datastream_client::transport::{Signal, Transport};
+use datastream_client::{CallError, Client, Disconnect, Limits};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::wire::within;
+
+/// A call that waits for its answer.
+pub(crate) enum Call {
+    Sync(DataRequest, oneshot::Sender<Result<DataResponse, Disconnect>>),
+    Subscribe(Subscribed),
+    Push(Data, oneshot::Sender<Result<Option<Position>, CallError>>),
+    List(ListCapabilitiesRequest, oneshot::Sender<Result<ListCapabilitiesResponse, CallError>>),
+}
+
+/// A stream that the client opened.
+pub(crate) struct Subscribed {
+    pub(crate) request: DataRequest,
+    pub(crate) reconnect: bool,
+    signals: mpsc::UnboundedSender<Signal>,
+}
+
+/// The other side of a client.
+pub(crate) struct Script {
+    calls: mpsc::UnboundedReceiver<Call>,
+}
+
+/// The transport that hands each call to the script.
+pub(crate) struct Handed {
+    calls: mpsc::UnboundedSender<Call>,
+}
+
+/// A transport, and what answers it.
+pub(crate) fn transport() -> (Handed, Script) {
+    let (calls, received) = mpsc::unbounded_channel();
+    (Handed { calls }, Script { calls: received })
+}
+
+/// A client and its server.
+pub(crate) fn client() -> (Client, Script) {
+    let (handed, script) = transport();
+    (Client::with_transport(handed, Limits::default()), script)
+}
+
+impl Script {
+    /// The next call; `None` when the client has ended.
+    pub(crate) async fn next(&mut self) -> Option<Call> {
+        within("a call", self.calls.recv()).await
+    }
+
+    pub(crate) async fn sync(&mut self) -> (DataRequest, oneshot::Sender<Result<DataResponse, Disconnect>>) {
+        match self.next().await {
+            Some(Call::Sync(request, reply)) => (request, reply),
+            _ => panic!("Sync was to be called"),
+        }
+    }
+
+    pub(crate) async fn subscribe(&mut self) -> Subscribed {
+        match self.next().await {
+            Some(Call::Subscribe(subscribed)) => subscribed,
+            _ => panic!("Subscribe was to be called"),
+        }
+    }
+
+    pub(crate) async fn push(&mut self) -> (Data, oneshot::Sender<Result<Option<Position>, CallError>>) {
+        match self.next().await {
+            Some(Call::Push(data, reply)) => (data, reply),
+            _ => panic!("PushUpdate was to be called"),
+        }
+    }
+
+    pub(crate) async fn list(
+        &mut self,
+    ) -> (ListCapabilitiesRequest, oneshot::Sender<Result<ListCapabilitiesResponse, CallError>>) {
+        match self.next().await {
+            Some(Call::List(request, reply)) => (request, reply),
+            _ => panic!("ListCapabilities was to be called"),
+        }
+    }
+
+    /// Answers first contact with this state, and opens the stream after it.
+    pub(crate) async fn accept(&mut self, state: DataResponse) -> Subscribed {
+        let revision = state.position.as_ref().map_or(0, |position| position.revision);
+        let (_, reply) = self.sync().await;
+        assert!(reply.send(Ok(state)).is_ok(), "the client waits for Sync");
+        let stream = self.subscribe().await;
+        stream.open(None);
+        stream.say(resume(revision, []));
+        stream
+    }
+
+    /// Whether the client has made no call that is still to be taken.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.calls.try_recv().is_err()
+    }
+}
+
+impl Subscribed {
+    /// Sends the headers.
+    pub(crate) fn open(&self, heartbeat: Option<Duration>) {
+        let _ = self.signals.send(Signal::Opened(Opening { heartbeat }));
+    }
+
+    /// Sends a message. A client that no longer listens is no failure.
+    pub(crate) fn say(&self, message: DataResponse) {
+        let _ = self.signals.send(Signal::Received(message));
+    }
+
+    pub(crate) fn end(self, why: Disconnect) {
+        let _ = self.signals.send(Signal::Ended(why));
+    }
+
+    /// Waits until the client dropped the stream.
+    pub(crate) async fn dropped(&self) {
+        within("the client drops the stream", self.signals.closed()).await;
+    }
+}
+
+impl Handed {
+    fn ask<A: Send + 'static, E: From<Disconnect> + Send + 'static>(
+        &self,
+        call: impl FnOnce(oneshot::Sender<Result<A, E>>) -> Call,
+    ) -> BoxFuture<'static, Result<A, E>> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.calls.send(call(reply));
+        async { answer.await.unwrap_or_else(|_| Err(Disconnect::Ended.into())) }.boxed()
+    }
+}
+
+impl Transport for Handed {
+    fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Result<DataResponse, Disconnect>> {
+        self.ask(|reply| Call::Sync(request, reply))
+    }
+
+    fn subscribe(&mut self, request: DataRequest, reconnect: bool) -> BoxStream<'static, Signal> {
+        let (signals, received) = mpsc::unbounded_channel();
+        let _ = self.calls.send(Call::Subscribe(Subscribed { request, reconnect, signals }));
+        let end = futures_util::stream::iter([Signal::Ended(Disconnect::Ended)]);
+        UnboundedReceiverStream::new(received).chain(end).boxed()
+    }
+
+    fn push(&mut self, data: Data, _: bool) -> BoxFuture<'static, Result<Option<Position>, CallError>> {
+        self.ask(|reply| Call::Push(data, reply))
+    }
+
+    fn list(
+        &mut self,
+        request: ListCapabilitiesRequest,
+    ) -> BoxFuture<'static, Result<ListCapabilitiesResponse, CallError>> {
+        self.ask(|reply| Call::List(request, reply))
+    }
+
+    fn renew(&mut self) {}
+}
+
+/// An entry: a key, the revision of its value, the type and the text.
+pub(crate) type Entry<'a> = (&'a str, u64, &'a str, &'a str);
+
+pub(crate) fn message<const N: usize>(phase: Phase, revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
+    let entry = |(key, revision, value_type, text): Entry<'_>| {
+        let value = Bytes::copy_from_slice(text.as_bytes());
+        let value_type = value_type.to_owned();
+        (key.to_owned(), Data { key: key.to_owned(), value, value_type, revision, ..Data::default() })
+    };
+    DataResponse {
+        data: entries.into_iter().map(entry).collect(),
+        position: Some(proto::Position { revision, token: Bytes::from_static(b"here") }),
+        phase: phase.into(),
+        ..DataResponse::default()
+    }
+}
+
+pub(crate) fn state<const N: usize>(revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
+    message(Phase::State, revision, entries)
+}
+
+pub(crate) fn reset<const N: usize>(revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
+    message(Phase::Reset, revision, entries)
+}
+
+pub(crate) fn resume<const N: usize>(revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
+    message(Phase::Resume, revision, entries)
+}
+
+pub(crate) fn change<const N: usize>(revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
+    message(Phase::Change, revision, entries)
+}
+
+pub(crate) fn heartbeat(revision: u64) -> DataResponse {
+    message(Phase::Heartbeat, revision, [])
+}
+
+/// A change that deletes a key.
+pub(crate) fn deletion(revision: u64, key: &str) -> DataResponse {
+    let tombstone = Data { key: key.to_owned(), revision, deleted: true, ..Data::default() };
+    DataResponse { data: [(key.to_owned(), tombstone)].into(), ..change(revision, []) }
+}
