@@ -131,7 +131,8 @@ fn live_settings_stays_and_takes_changes_from_outside() {
     let command = program.says("--example updater -- ");
     let url = command.split_whitespace().find(|word| word.starts_with("http")).expect("it names its URL");
     let mut updater = Program::start("updater", &[url, "max_connections", "42"]);
-    assert!(updater.ends().success());
+    let status = updater.ends();
+    assert!(status.success(), "{status}: {:#?}", updater.said);
     program.says("max_connections = 42, written by somebody else");
     program.interrupt();
     assert!(program.ends().success());
@@ -162,7 +163,8 @@ fn d64_the_client_outlives_its_server_and_shows_what_changed_meanwhile() {
     let mut updater = Program::start("updater", &[&url, "max_connections", "30"]);
     let mut server = Program::start("server", &[&address, &file.to_string_lossy()]);
     server.says("listening on ");
-    assert!(updater.ends().success());
+    let status = updater.ends();
+    assert!(status.success(), "{status}: {:#?}", updater.said);
     client.says("max_connections = 30 (int)");
     server.interrupt();
     assert!(server.ends().success());
@@ -181,5 +183,6 @@ fn the_updater_says_what_is_wrong_and_fails() {
     assert_eq!(updater.ends().code(), Some(1));
     let mut updater = Program::start("updater", &[&url, "debug_enabled", "true"]);
     updater.says("debug_enabled = true, revision ");
-    assert!(updater.ends().success());
+    let status = updater.ends();
+    assert!(status.success(), "{status}: {:#?}", updater.said);
 }
