@@ -245,7 +245,7 @@ impl History {
         let soon = self.now + Duration::from_millis(10);
         let reset = self.rng.bool();
         for call in &mut self.calls {
-            call.channel.hurry(soon);
+            call.hurry(soon);
             if reset && std::mem::take(&mut call.channel.is_mute) {
                 call.end(soon, 0);
             }

@@ -66,6 +66,14 @@ impl Call {
         self.channel.send(at, self.ended(Disconnect::Ended));
     }
 
+    /// Whatever is on its way arrives by `at`.
+    pub(super) fn hurry(&mut self, at: Duration) {
+        if let Some((arrival, _)) = &mut self.request {
+            *arrival = at.min(*arrival);
+        }
+        self.channel.hurry(at);
+    }
+
     /// The server says something that no subscription did.
     pub(super) fn say(&mut self, at: Duration, bytes: Bytes) {
         let message = DataResponse::decode(bytes).expect("the server encodes what it says");
