@@ -138,6 +138,7 @@ impl Shared {
     pub(crate) fn last_error(&self) -> Option<Arc<Disconnect>> {
         match &self.link.load().0 {
             Link::Lost(why) => Some(why.clone()),
+            Link::Live if self.silent_since().is_some() => Some(Arc::new(Disconnect::Silent)),
             _ => self.trouble.load_full(),
         }
     }

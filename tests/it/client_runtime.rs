@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use datastream_client::{CallError, Client, Limits, Seen, State, Unavailable, Watch};
+use datastream_client::{CallError, Client, Disconnect, Limits, Seen, State, Unavailable, Watch};
 use datastream_server::testing::TestServer;
 use tokio::runtime::{Builder, Runtime};
 
@@ -145,6 +145,7 @@ fn a_client_whose_runtime_stands_still_says_that_it_is_stale() {
     // Nobody runs the runtime any more, and nothing else can tell.
     blocking_until("stale", || n.status().state == State::Stale);
     assert_eq!((n.get(), client.status().state), (Some(1), State::Stale));
+    assert_eq!(client.status().last_error.as_deref(), Some(&Disconnect::Silent));
     runtime.block_on(eventually("live again", || n.status().state == State::Ready));
 }
 

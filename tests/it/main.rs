@@ -11,6 +11,7 @@
 mod bad_input;
 mod captured_log;
 mod client_address;
+mod client_hostile;
 mod client_live;
 mod client_paused;
 mod client_runtime;
@@ -22,6 +23,7 @@ mod examples;
 mod faulty_store;
 mod file_server;
 mod foreign_latency;
+mod hostile;
 mod model;
 mod process;
 mod pushers;
