@@ -21,7 +21,6 @@ mod durability;
 mod examples;
 mod faulty_store;
 mod file_server;
-mod foreign_latency;
 mod model;
 mod process;
 mod pushers;
