@@ -28,7 +28,8 @@ fn main() {
 
 fn measure(window: Duration) {
     let folder = TempDir::new().expect("a folder");
-    let (server, url) = serve(folder.path());
+    let (server, url) =
+        serve(folder.path(), &format!("sqlite:{}", folder.path().join("settings.db").display()));
     let mut verdict = Verdict { window, failed: false };
     verdict.judge("server without a connection", share_of_a_core(&server, window), 0.1);
     let one = start_clients(1, &url);
@@ -67,23 +68,10 @@ fn start_clients(count: usize, url: &str) -> Program {
 
 /// The processor time that a process uses during `window`, in percent of one core.
 fn share_of_a_core(program: &Program, window: Duration) -> f64 {
-    let (began, before) = (Instant::now(), processor_time(program));
+    let (began, before) = (Instant::now(), program.processor_time());
     std::thread::sleep(window);
-    let used = processor_time(program).saturating_sub(before);
+    let used = program.processor_time().saturating_sub(before);
     used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0
-}
-
-/// The time that the threads of a process ran. The scheduler counts it in nanoseconds; `/proc/PID/stat` shows
-/// hundredths of a second, and the limit of an idle process is one of them in ten seconds.
-fn processor_time(program: &Program) -> Duration {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", program.0.id())).expect("the process lives");
-    let nanos = threads.map(|thread| {
-        let path = thread.expect("a thread").path().join("schedstat");
-        let text = std::fs::read_to_string(path).expect("this kernel counts");
-        let ran = text.split_whitespace().next().and_then(|ran| ran.parse().ok());
-        Duration::from_nanos(ran.expect("nanoseconds"))
-    });
-    nanos.sum()
 }
 
 /// So many clients of one setting each, on one thread, until stdin ends.

@@ -15,6 +15,19 @@ impl Program {
     pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program())))
     }
+
+    /// The time that the threads of the process ran. The scheduler counts it in nanoseconds; `/proc/PID/stat`
+    /// shows hundredths of a second, and the limit of an idle process is one of them in ten seconds.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).expect("the process lives");
+        let nanos = threads.map(|thread| {
+            let path = thread.expect("a thread").path().join("schedstat");
+            let text = std::fs::read_to_string(path).expect("this kernel counts");
+            let ran = text.split_whitespace().next().and_then(|ran| ran.parse().ok());
+            Duration::from_nanos(ran.expect("nanoseconds"))
+        });
+        nanos.sum()
+    }
 }
 
 impl Drop for Program {
@@ -25,16 +38,15 @@ impl Drop for Program {
     }
 }
 
-/// Starts a server on the file `settings.db` of `folder`, with the sample settings. Returns it, listening, with
-/// its address.
-pub(crate) fn serve(folder: &Path) -> (Program, String) {
+/// Starts a server on `store`, with the sample settings; it logs into `folder`. Returns it, listening, with its
+/// address.
+pub(crate) fn serve(folder: &Path, store: &str) -> (Program, String) {
     let this = std::env::current_exe().expect("a program has an executable");
     let server = this.ancestors().nth(2).expect("it lies two folders deep").join("datastream-server");
     assert!(server.exists(), "{} is missing: cargo build --release -p datastream-server", server.display());
     let log = folder.join("server.log");
-    let store = format!("sqlite:{}", folder.join("settings.db").display());
     let mut command = Command::new(server);
-    command.args(["--demo", "--listen", "127.0.0.1:0", "--store", &store]);
+    command.args(["--demo", "--listen", "127.0.0.1:0", "--store", store]);
     let server = Program::start(command.stderr(File::create(&log).expect("a log")));
     let began = Instant::now();
     loop {
