@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datastream::key::{KeySet, Selector};
-use datastream_server::frame;
 use datastream_server::feed::{Feed, Registration};
+use datastream_server::frame;
 use datastream_server::frame::Frame;
 use datastream_server::store::{Commit, Operation, Retention};
 use datastream_server::stores::MemoryStore;
@@ -93,8 +93,7 @@ impl Line {
         let keys: Arc<KeySet> = Arc::new([Selector::parse(key).expect("a key")].into_iter().collect());
         let registration = feed.register(keys.clone());
         let request = Request { keys, fresh: Arc::default(), resume: None, announced: true };
-        let pace =
-            Pace { heartbeat: Duration::MAX / 2, authoritative: true, join_bytes: frame::JOIN_BYTES };
+        let pace = Pace { heartbeat: Duration::MAX / 2, authoritative: true, join_bytes: frame::JOIN_BYTES };
         Self { registration, subscription: Subscription::new(request, pace) }
     }
 

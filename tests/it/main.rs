@@ -22,7 +22,6 @@ mod durability;
 mod examples;
 mod faulty_store;
 mod file_server;
-mod foreign_latency;
 mod hostile;
 mod model;
 mod process;

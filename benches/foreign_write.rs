@@ -1,0 +1,74 @@
+//! How long it takes until a client shows what another program wrote into the server's file.
+//!
+//! `cargo bench --bench foreign_write`, after `cargo build --release -p datastream-server`. The writer is the
+//! `sqlite3` shell, the server a process of its own. The time runs from before the statement is handed to the
+//! shell, so that the shell's own transaction is part of it. It fails if one write of a hundred takes more than
+//! 50 ms.
+
+mod program;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use datastream_client::{Client, Watch};
+use program::{Program, serve};
+use tempfile::TempDir;
+
+const WRITES: i64 = 200;
+/// What 99 of 100 writes must keep.
+const LIMIT: Duration = Duration::from_millis(50);
+/// How long a write is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("settings.db");
+    let (_server, url) = serve(folder.path(), &format!("sqlite:{}", file.display()));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let watch = Client::connect(url).watch::<i64>("max_connections");
+    let mut took = runtime.block_on(write(watch, &file));
+    took.sort();
+    let [p50, p99, most] = [took.len() / 2, took.len() * 99 / 100, took.len() - 1].map(|n| took[n]);
+    let verdict = if p99 <= LIMIT { "PASS" } else { "FAIL" };
+    println!(
+        "{verdict} foreign writes: {WRITES} by sqlite3: p50 {p50:.1?}, p99 {p99:.1?} (limit {LIMIT:?}), most {most:.1?}"
+    );
+    std::process::exit(i32::from(p99 > LIMIT));
+}
+
+/// Writes values into `file`, each after the client showed the last one. Returns how long each took.
+async fn write(mut watch: Watch<i64>, file: &Path) -> Vec<Duration> {
+    watch.ready().await.expect("the sample setting is there");
+    let mut shell = Shell::open(file);
+    shell.run(".timeout 5000");
+    let mut took = Vec::new();
+    for value in 1000..1000 + WRITES {
+        let began = Instant::now();
+        shell.run(&format!("UPDATE data SET value = {value} WHERE key = 'max_connections';"));
+        let shown = async {
+            while watch.get() != Some(value) {
+                watch.changed().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, shown).await.expect("the write arrives");
+        took.push(began.elapsed());
+    }
+    took
+}
+
+/// The `sqlite3` shell with a file open: a program that knows nothing of this project.
+struct Shell(Program);
+
+impl Shell {
+    fn open(file: &Path) -> Self {
+        Self(Program::start(Command::new("sqlite3").arg(file).stdin(Stdio::piped())))
+    }
+
+    /// Hands a line to the shell, which runs it at once.
+    fn run(&mut self, line: &str) {
+        let input = self.0.0.stdin.as_mut().expect("it is piped");
+        writeln!(input, "{line}").expect("the shell reads");
+    }
+}

@@ -1,0 +1,66 @@
+//! The real programs, as processes that a bench starts, watches and ends.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// By when a server listens.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A process, killed when dropped.
+pub(crate) struct Program(pub(crate) Child);
+
+impl Program {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program())))
+    }
+
+    /// The time that the threads of the process ran. The scheduler counts it in nanoseconds; `/proc/PID/stat`
+    /// shows hundredths of a second, and the limit of an idle process is one of them in ten seconds.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).expect("the process lives");
+        let nanos = threads.map(|thread| {
+            let path = thread.expect("a thread").path().join("schedstat");
+            let text = std::fs::read_to_string(path).expect("this kernel counts");
+            let ran = text.split_whitespace().next().and_then(|ran| ran.parse().ok());
+            Duration::from_nanos(ran.expect("nanoseconds"))
+        });
+        nanos.sum()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended already needs no end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a server on `store`, with the sample settings; it logs into `folder`. Returns it, listening, with its
+/// address.
+pub(crate) fn serve(folder: &Path, store: &str) -> (Program, String) {
+    let this = std::env::current_exe().expect("a program has an executable");
+    let server = this.ancestors().nth(2).expect("it lies two folders deep").join("datastream-server");
+    assert!(server.exists(), "{} is missing: cargo build --release -p datastream-server", server.display());
+    let log = folder.join("server.log");
+    let mut command = Command::new(server);
+    command.args(["--demo", "--listen", "127.0.0.1:0", "--store", store]);
+    let server = Program::start(command.stderr(File::create(&log).expect("a log")));
+    let began = Instant::now();
+    loop {
+        let log = std::fs::read_to_string(&log).expect("a log");
+        if let Some(address) = address_in(&log) {
+            return (server, format!("http://{address}"));
+        }
+        assert!(began.elapsed() < DEADLINE, "the server does not listen: {log}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Where a server says that it listens.
+fn address_in(log: &str) -> Option<&str> {
+    let line = log.split_inclusive('\n').find(|line| line.contains("listening") && line.ends_with('\n'))?;
+    line.split_once("address=")?.1.split_whitespace().next()
+}
