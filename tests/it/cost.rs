@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::key::{KeySet, Selector};
-use datastream_server::frame;
 use datastream_server::feed::{Feed, Registration};
+use datastream_server::frame;
 use datastream_server::store::{Commit, Operation, Retention};
 use datastream_server::stores::MemoryStore;
 use datastream_server::subscription::{Input, Output, Pace, Request, Subscription};

@@ -220,7 +220,9 @@ impl History {
                 Output::Sync(id, request) => self.call(id, Kind::Sync, request),
                 Output::Open { id, request, .. } => self.call(id, Kind::Subscribe, request),
                 Output::Close(id) => self.calls.retain(|call| call.id != id),
-                Output::Apply(..) | Output::Link(_) | Output::Trouble(_) => unreachable!("the client does these"),
+                Output::Apply(..) | Output::Link(_) | Output::Trouble(_) => {
+                    unreachable!("the client does these")
+                }
             }
         }
         self.trace(|| format!("    shows {:?} {:?}", self.client.shown.position(), self.client.link));
