@@ -195,6 +195,9 @@ impl Message {
 }
 
 fn whole(keys: &KeySet) -> Vec<Walk> {
+    if keys.is_empty() {
+        return Vec::new();
+    }
     if keys.is_all() {
         return vec![Walk::Below(Arc::from(""), None)];
     }
@@ -209,8 +212,9 @@ fn changes(state: &State, keys: &KeySet, since: u64) -> (Walk, u64) {
     if keys.is_all() || keys.prefixes().next().is_some() {
         return (Walk::Changes(from), 0);
     }
-    let probed = state.after(from.clone()).take(keys.len() + 1).count();
-    let walk = if probed > keys.len() {
+    // A single look-up costs no more than to find out whether it does.
+    let probed = if keys.len() == 1 { 0 } else { state.after(from.clone()).take(keys.len() + 1).count() };
+    let walk = if keys.len() == 1 || probed > keys.len() {
         Walk::ChangesOf(keys.keys().cloned().collect())
     } else {
         Walk::Changes(from)

@@ -99,6 +99,12 @@ impl Feed {
         Registration { feed: self.clone(), id, keys, touch }
     }
 
+    /// Rings everybody, whatever they are owed.
+    pub(crate) fn ring_everybody(&self) {
+        let everybody = lock(&self.registry).everybody();
+        registry::ring(&everybody);
+    }
+
     /// Waits until the state holds everything that the store held when this was called. Returns false if the
     /// store does not answer within `patience`.
     pub async fn catch_up(&self, patience: Duration) -> bool {
@@ -193,12 +199,12 @@ impl Feed {
     async fn replace(&self, lineage: u64) -> Result<(), StoreError> {
         tracing::warn!("the history of the store changed: loading it anew");
         let next = Arc::new(State::new(self.store.load().await?, lineage));
-        let everybody = {
+        {
             let registry = lock(&self.registry);
             self.state.store(next);
-            registry.clear_marks()
-        };
-        registry::ring(&everybody);
+            registry.clear_marks();
+        }
+        self.ring_everybody();
         Ok(())
     }
 

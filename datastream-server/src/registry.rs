@@ -2,16 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use datastream::key::{self, KeySet, Selector};
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 /// What a subscriber shares with the feed: the mark that says it is owed something, and its doorbell.
+///
+/// One task at a time waits for the bell.
 #[derive(Debug, Default)]
 pub struct Touch {
     revision: AtomicU64,
-    rung: Notify,
+    /// Whether it was rung and nobody has heard it yet.
+    rung: AtomicBool,
+    waiter: AtomicWaker,
 }
 
 impl Touch {
@@ -25,7 +30,19 @@ impl Touch {
 
     /// Waits to be rung. Cancel safe: a ring that nobody waited for is kept.
     pub async fn rung(&self) {
-        self.rung.notified().await;
+        std::future::poll_fn(|context| self.poll_rung(context)).await;
+    }
+
+    /// Whether it was rung; if not, the task is woken when it is.
+    pub(crate) fn poll_rung(&self, context: &mut Context<'_>) -> Poll<()> {
+        // In this order: a ring between the two wakes the task once more, and is not lost.
+        self.waiter.register(context.waker());
+        if self.rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        self.waiter.wake();
     }
 }
 
@@ -89,19 +106,23 @@ impl Registry {
         }
     }
 
-    /// Takes back all marks, for a history whose revisions start anew, and returns everybody.
-    pub(crate) fn clear_marks(&self) -> Vec<Arc<Touch>> {
-        let all = self.watchers.values().chain([&self.everything]).flat_map(BTreeMap::values);
-        all.map(|touch| {
-            touch.revision.store(0, Ordering::Release);
-            touch.clone()
-        })
-        .collect()
+    /// Takes back all marks, for a history whose revisions start anew.
+    pub(crate) fn clear_marks(&self) {
+        self.all().for_each(|touch| touch.revision.store(0, Ordering::Release));
+    }
+
+    /// Everybody, once for each entry of what they watch.
+    pub(crate) fn everybody(&self) -> Vec<Arc<Touch>> {
+        self.all().cloned().collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Touch>> {
+        self.watchers.values().chain([&self.everything]).flat_map(BTreeMap::values)
     }
 }
 
 /// Rings everybody in `touched`. Returns how many.
 pub(crate) fn ring(touched: &[Arc<Touch>]) -> usize {
-    touched.iter().for_each(|touch| touch.rung.notify_one());
+    touched.iter().for_each(|touch| touch.ring());
     touched.len()
 }

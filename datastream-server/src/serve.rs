@@ -107,13 +107,14 @@ where
     let common =
         Common { started: Instant::now(), stall_limit: config.stall_limit, draining: draining.clone() };
     let drain_limit = config.drain_limit;
-    let router = router(Service::new(feed, config, common));
+    let router = router(Service::new(feed.clone(), config, common));
 
     let stopped = wait_for(draining.clone());
     let served = router.serve_with_incoming_shutdown(incoming, stopped);
     let shutdown = async {
         shutdown.await;
         drain.send_replace(true);
+        feed.ring_everybody();
         sleep(drain_limit).await;
     };
     tokio::select! {

@@ -4,13 +4,15 @@
 //! is owed meanwhile costs nothing. Only a delivery of several messages holds something: a version of the
 //! state, and a watchdog ends it if it is stuck.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::feed::Registration;
 use crate::frame::{self, Frame};
@@ -34,7 +36,7 @@ pub(crate) struct Common {
     pub(crate) started: Instant,
     /// See [`Config::stall_limit`](crate::Config::stall_limit).
     pub(crate) stall_limit: Duration,
-    /// Turns true when the server is going away.
+    /// Turns true when the server is going away; then everybody is rung.
     pub(crate) draining: watch::Receiver<bool>,
 }
 
@@ -45,26 +47,34 @@ pub(crate) fn open(
     registration: Registration,
     common: Common,
 ) -> impl Stream<Item = Result<Frame, End>> + Send {
-    let line = Line {
+    Line {
+        rests: false,
+        until: None,
+        timer: Box::pin(sleep_until(common.started)),
         seat: Arc::new(Seat { subscription: Mutex::new(Some(subscription)), taken: AtomicU64::new(0) }),
         registration,
         common,
         announced,
         ended: false,
         is_guarded: false,
-    };
-    futures_util::stream::unfold(line, |mut line| async move { Some((line.next().await?, line)) })
+    }
 }
 
 /// Where the subscription is, so that a watchdog can end it.
 struct Seat {
     /// `None` once it was ended.
     subscription: Mutex<Option<Subscription>>,
-    /// How many messages the transport took.
+    /// How often the transport asked for a message. It does when it has taken the last one.
     taken: AtomicU64,
 }
 
 struct Line {
+    /// Whether nothing was owed at the last look.
+    rests: bool,
+    /// When to look again without being rung.
+    until: Option<Duration>,
+    /// Each message moves `until` on; the timer is set again only when it has run out.
+    timer: Pin<Box<Sleep>>,
     seat: Arc<Seat>,
     registration: Registration,
     common: Common,
@@ -73,22 +83,50 @@ struct Line {
     is_guarded: bool,
 }
 
-impl Line {
-    async fn next(&mut self) -> Option<Result<Frame, End>> {
-        if self.ended {
-            return None;
+/// Written by hand, since each message to each subscriber goes through it: nothing is set up for a wait and taken
+/// down again but the waker.
+impl Stream for Line {
+    type Item = Result<Frame, End>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let line = self.get_mut();
+        if line.ended {
+            return Poll::Ready(None);
         }
-        self.seat.taken.fetch_add(1, Ordering::Relaxed);
+        line.seat.taken.fetch_add(1, Ordering::Relaxed);
         loop {
-            if *self.common.draining.borrow() {
-                return Some(self.say_goodbye());
+            // The transport asks for reasons of its own as well; then there is nothing to look at.
+            if line.rests {
+                ready!(line.poll_end_of_rest(context));
+                line.rests = false;
             }
-            match self.step() {
-                Ok(Output::Send(frame)) => return Some(Ok(frame)),
-                Ok(Output::Wait(until)) => self.wait(until).await,
-                Ok(Output::Behind) => return Some(self.end(End::Behind)),
-                Err(end) => return Some(self.end(end)),
+            if *line.common.draining.borrow() {
+                return Poll::Ready(Some(line.say_goodbye()));
             }
+            match line.step() {
+                Ok(Output::Send(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Output::Wait(until)) => (line.rests, line.until) = (true, until),
+                Ok(Output::Behind) => return Poll::Ready(Some(line.end(End::Behind))),
+                Err(end) => return Poll::Ready(Some(line.end(end))),
+            }
+        }
+    }
+}
+
+impl Line {
+    /// Whether it was rung since it last looked, or the time to look again has come.
+    fn poll_end_of_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.registration.touch().poll_rung(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(until) = self.until else { return Poll::Pending };
+        let until = self.common.started + until;
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            if self.timer.deadline() >= until {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(until);
         }
     }
 
@@ -106,22 +144,6 @@ impl Line {
         }
         self.is_guarded = is_delivering;
         Ok(output)
-    }
-
-    async fn wait(&mut self, until: Option<Duration>) {
-        let started = self.common.started;
-        let timer = async {
-            match until {
-                Some(until) => sleep_until(started + until).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.registration.touch().rung() => {}
-            () = timer => {}
-            // Without its sender nobody drains; the stream then ends with its connection.
-            Ok(()) = self.common.draining.changed() => {}
-        }
     }
 
     /// An announced client is told when to come back, unless it is in the middle of a delivery.

@@ -75,7 +75,7 @@ impl KeySet {
     /// Whether it covers `key`. One look-up for the key and one for each of its segments.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
-        self.all || self.entries.contains(key) || self.below_an_entry(key)
+        self.all || !self.entries.is_empty() && (self.entries.contains(key) || self.below_an_entry(key))
     }
 
     /// Whether one entry covers all that `selector` asks for.
