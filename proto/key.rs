@@ -46,7 +46,11 @@ pub fn shown(key: &str) -> impl std::fmt::Display + use<> {
     let mut text = String::new();
     let mut cut = 0;
     for character in key.chars() {
-        text.extend(character.escape_debug());
+        if is_invisible(character) {
+            text.extend(character.escape_unicode());
+        } else {
+            text.extend(character.escape_debug());
+        }
         if text.len() > SHOWN_BYTES {
             text.truncate(cut);
             text.push(ELLIPSIS);
@@ -90,16 +94,27 @@ fn check_segments(path: &str) -> Result<(), KeyError> {
 
 /// Whether a character steers the direction of text, breaks a line, or has no width: with those, two keys
 /// that look the same differ, or one looks like another. The soft hyphen is among them, because most
-/// programs do not draw it.
+/// programs do not draw it. Beside the marks of direction and the line breaks, these are the characters that
+/// Unicode calls default ignorable.
 const fn is_invisible(character: char) -> bool {
     matches!(
         character,
         '\u{ad}'
+            | '\u{34f}'
             | '\u{61c}'
-            | '\u{180e}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }

@@ -37,6 +37,8 @@ impl Default for Config {
 
 /// The highest value that [`Config::max_value_bytes`] may have.
 pub const MAX_VALUE_BYTES: usize = 3 << 20;
+/// The longest name of a type that is served; a foreign writer may store any.
+pub(crate) const MAX_TYPE_BYTES: usize = 256;
 
 impl Config {
     /// Sets [`heartbeat`](Self::heartbeat).
@@ -63,7 +65,7 @@ impl Config {
     /// Sets [`stall_limit`](Self::stall_limit).
     #[must_use]
     pub fn stall_limit(mut self, limit: Duration) -> Self {
-        self.stall_limit = limit;
+        self.stall_limit = limit.max(Duration::from_millis(10));
         self
     }
 

@@ -1,6 +1,7 @@
 //! One delivery: what a subscriber is owed between two positions, from one version of the state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datastream::key::KeySet;
 use datastream::proto::{DataResponse, Phase};
@@ -86,7 +87,7 @@ impl Delivery {
 
     /// The next message, of up to `join_bytes` of entries; a larger entry travels alone. The last one, without
     /// `more`, carries the position; a delivery without entries is one message without entries.
-    pub fn next_frame(&mut self, join_bytes: usize) -> Frame {
+    pub fn next_frame(&mut self, join_bytes: usize, source_age: Option<Duration>) -> Frame {
         let mut message = Message { limit: join_bytes, ..Message::default() };
         while let Some(walk) = self.walks.last_mut() {
             walk.fill(&self.state, &self.scope, &mut message);
@@ -101,6 +102,7 @@ impl Delivery {
             phase: self.phase.into(),
             more,
             position: (!more).then(|| self.state.position().to_proto()),
+            source_age: source_age.filter(|_| !more).map(frame::proto_duration),
             ..DataResponse::default()
         };
         frame::join(&message.entries, &tail)

@@ -4,22 +4,29 @@
 //! next version of the state, and rings those whom it marked. It never waits for a subscriber.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use datastream::key::KeySet;
+use datastream::key::{self, KeySet, shown};
 use futures_util::FutureExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
+use crate::config::{MAX_TYPE_BYTES, MAX_VALUE_BYTES};
 use crate::registry::{self, Registry, Touch};
 use crate::state::State;
-use crate::store::{Batch, Retention, Since, Store, StoreError};
+use crate::store::{Batch, Change, Retention, Since, Snapshot, Store, StoreError};
 
 /// How often the store is asked even though its doorbell did not ring.
 const SAFETY_POLL: Duration = Duration::from_secs(5);
+/// After how long without an answer a store counts as one that cannot be asked, although no call has failed: more
+/// than the time between two looks.
+const UNCONFIRMED: Duration = Duration::from_secs(6);
+/// How long a push waits for the doorbell of its own commit before the feed is told to look.
+const DOORBELL: Duration = Duration::from_millis(50);
 /// How often the store is asked to forget what its retention lets go.
 const COMPACTION: Duration = Duration::from_secs(60);
 /// How long to wait after a failure of the store: at first, and at most.
@@ -36,8 +43,7 @@ pub struct Feed {
     looks_begun: AtomicU64,
     /// The number of the last look that ended well.
     looked: watch::Sender<u64>,
-    /// Since when the store could not be read.
-    unconfirmed_since: Mutex<Option<Instant>>,
+    confirmed: Mutex<Confirmed>,
     woken: AtomicU64,
 }
 
@@ -48,7 +54,7 @@ impl Feed {
     ///
     /// [`StoreError`] if the store cannot be read.
     pub async fn start(store: Arc<dyn Store>, retention: Retention) -> Result<Arc<Self>, StoreError> {
-        let state = State::new(store.load().await?, 0);
+        let state = State::new(served(store.load().await?), 0);
         Ok(Arc::new(Self {
             store,
             retention,
@@ -57,7 +63,7 @@ impl Feed {
             look: Notify::new(),
             looks_begun: AtomicU64::new(0),
             looked: watch::Sender::new(0),
-            unconfirmed_since: Mutex::default(),
+            confirmed: Mutex::new(Confirmed { at: Instant::now(), is_failing: false }),
             woken: AtomicU64::new(0),
         }))
     }
@@ -77,7 +83,9 @@ impl Feed {
     /// How long the store could not be asked whether it has something newer; `None` if it can be.
     #[must_use]
     pub fn source_age(&self) -> Option<Duration> {
-        lock(&self.unconfirmed_since).map(|since| since.elapsed())
+        let confirmed = lock(&self.confirmed);
+        let age = confirmed.at.elapsed();
+        (confirmed.is_failing || age > UNCONFIRMED).then_some(age)
     }
 
     /// How many times a subscriber was woken.
@@ -118,7 +126,11 @@ impl Feed {
     /// `patience`.
     pub async fn reach(&self, revision: u64, patience: Duration) -> bool {
         let mut looked = self.looked.subscribe();
-        let reached = looked.wait_for(|_| self.state.load().position().revision >= revision);
+        let mut reached = pin!(looked.wait_for(|_| self.state.load().position().revision >= revision));
+        if tokio::time::timeout(DOORBELL, &mut reached).await.is_ok() {
+            return true;
+        }
+        self.look.notify_one(); // A doorbell may be missed.
         tokio::time::timeout(patience, reached).await.is_ok()
     }
 
@@ -138,9 +150,10 @@ impl Feed {
         let mut retry = RETRY.0;
         loop {
             let number = self.looks_begun.fetch_add(1, Ordering::AcqRel) + 1;
+            let began = Instant::now();
             let pause = match outlive(self.look_now()).await {
                 Ok(()) => {
-                    self.confirm(number);
+                    self.confirm(number, began);
                     retry = RETRY.0;
                     SAFETY_POLL
                 }
@@ -177,7 +190,8 @@ impl Feed {
     }
 
     /// Publishes the next version. The mark comes first: whoever sees the version also sees whom it touches.
-    fn advance(&self, state: &State, batch: Batch) {
+    fn advance(&self, state: &State, mut batch: Batch) {
+        batch.changes = batch.changes.into_iter().filter_map(servable).collect();
         let before = state.position().revision;
         if batch.position.revision == before && batch.compacted_to <= state.compacted_to() {
             return;
@@ -197,8 +211,8 @@ impl Feed {
 
     /// Publishes a state of another history: each subscriber's cursor is judged anew.
     async fn replace(&self, lineage: u64) -> Result<(), StoreError> {
-        tracing::warn!("the history of the store changed: loading it anew");
-        let next = Arc::new(State::new(self.store.load().await?, lineage));
+        tracing::warn!("the store no longer knows where this server stands in its history: loading it anew");
+        let next = Arc::new(State::new(served(self.store.load().await?), lineage));
         {
             let registry = lock(&self.registry);
             self.state.store(next);
@@ -208,18 +222,17 @@ impl Feed {
         Ok(())
     }
 
-    fn confirm(&self, look: u64) {
-        if lock(&self.unconfirmed_since).take().is_some() {
+    fn confirm(&self, look: u64, began: Instant) {
+        let confirmed = Confirmed { at: began, is_failing: false };
+        if std::mem::replace(&mut *lock(&self.confirmed), confirmed).is_failing {
             tracing::info!("the store answers again");
         }
         self.looked.send_replace(look);
     }
 
     fn suspect(&self, error: &StoreError) {
-        let mut since = lock(&self.unconfirmed_since);
-        if since.is_none() {
+        if !std::mem::replace(&mut lock(&self.confirmed).is_failing, true) {
             tracing::warn!(error = %crate::error_chain(error), "the store cannot be read; the last state stays");
-            *since = Some(Instant::now());
         }
     }
 }
@@ -265,6 +278,33 @@ impl Drop for Registration {
     fn drop(&mut self) {
         lock(&self.feed.registry).remove(self.id, &self.keys);
     }
+}
+
+/// When a look at the store began that was answered, and whether one has failed since.
+struct Confirmed {
+    at: Instant,
+    is_failing: bool,
+}
+
+fn served(snapshot: Snapshot) -> Snapshot {
+    let changes = snapshot.changes.into_iter().filter_map(servable).collect();
+    Snapshot { changes, ..snapshot }
+}
+
+/// What a foreign writer stored and no message can carry is absent; what no client can ask for is left out.
+fn servable(change: Change) -> Option<Change> {
+    let key = shown(&change.key);
+    if let Err(rule) = key::check(&change.key) {
+        tracing::warn!(%key, %rule, "a key is not served");
+        return None;
+    }
+    let Some(stored) = &change.value else { return Some(change) };
+    let (bytes, type_bytes) = (stored.value.len(), stored.value_type.len());
+    if bytes > MAX_VALUE_BYTES || type_bytes > MAX_TYPE_BYTES {
+        tracing::warn!(%key, bytes, type_bytes, "a value is too large to be served");
+        return Some(Change { value: None, ..change });
+    }
+    Some(change)
 }
 
 /// The feed outlives a panic of the store, which then is a failure like others.

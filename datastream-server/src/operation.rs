@@ -86,8 +86,8 @@ pub enum Effect {
     Write(Stored),
     /// The key is to be removed.
     Remove,
-    /// What is asked for already stands, since this revision (0: the key never was).
-    Stands(u64),
+    /// What is asked for already stands.
+    Stands,
 }
 
 /// Why an operation is not applied. Says what to do, and never shows the value.
@@ -149,16 +149,15 @@ impl Operation {
     /// [`Refused`], and nothing of the commit is applied then.
     pub fn decide(&self, held: Option<&Held>) -> Result<Effect, Refused> {
         self.check_revision(held)?;
-        let since = held.map_or(0, |held| held.revision);
         let held = held.and_then(|held| held.value.as_ref());
         match &self.action {
             Action::Put { value, value_type, retype } => {
                 let value_type = type_of(value_type.as_ref(), held, *retype, value)?;
                 let asked = Stored { value: value.clone(), value_type };
-                Ok(if held == Some(&asked) { Effect::Stands(since) } else { Effect::Write(asked) })
+                Ok(if held == Some(&asked) { Effect::Stands } else { Effect::Write(asked) })
             }
             Action::Delete { .. } if held.is_some() => Ok(Effect::Remove),
-            Action::Delete { allow_missing: true } => Ok(Effect::Stands(since)),
+            Action::Delete { allow_missing: true } => Ok(Effect::Stands),
             Action::Delete { allow_missing: false } => Err(Refused::NotFound),
         }
     }

@@ -43,6 +43,9 @@ pub enum ServeError {
     /// The store cannot be read.
     #[error("the store cannot be loaded")]
     Store(#[from] StoreError),
+    /// The task that follows the store ended. It does not, unless the store panics where it must not.
+    #[error("the server no longer follows its store")]
+    Feed,
     /// The transport failed.
     #[error("the server failed")]
     Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -83,7 +86,11 @@ where
     I::Ok: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     I::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let feed = Feed::start(store, config.retention).await?;
+    let mut shutdown = Box::pin(shutdown);
+    let feed = tokio::select! {
+        feed = Feed::start(store, config.retention) => feed?,
+        () = &mut shutdown => return Ok(()),
+    };
     serve_feed(incoming, feed, config, shutdown).await
 }
 
@@ -123,6 +130,8 @@ where
             tracing::warn!("some connections did not end in time");
             Ok(())
         }
+        // They run for ever, unless a store breaks its contract with a panic.
+        Some(_) = tasks.join_next() => Err(ServeError::Feed),
     }
 }
 

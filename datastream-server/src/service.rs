@@ -28,6 +28,8 @@ use crate::store::Commit;
 use crate::stream::{self, Common, End};
 use crate::subscription::{Pace, Subscription};
 
+/// More than what surrounds a key in a list, or a token of a page.
+const LIST_MARGIN: usize = key::MAX_BYTES + 16;
 /// How long a push waits until the state holds what the store has taken.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(5);
 /// How long a client that is ahead of this server waits until the store was asked.
@@ -54,17 +56,19 @@ impl Service {
         }
         let state = self.feed.state();
         let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
-        let all = match request.page_size {
-            0 => usize::MAX,
-            size => size as usize,
-        };
-        let mut live = state.below("", after).filter_map(|entry| capability(entry)).peekable();
-        let capabilities: Vec<_> = live.by_ref().take(all).collect();
-        let last = capabilities.last().filter(|_| live.peek().is_some());
-        let next_page_token = last.map(|last| last.key.clone()).unwrap_or_default();
-        let answer = ListCapabilitiesResponse { capabilities, next_page_token };
-        if answer.encoded_len() > limit::MESSAGE_BYTES {
-            return Err(convert::too_large("ask for pages (page_size)"));
+        let is_paged = request.page_size > 0;
+        let mut answer = ListCapabilitiesResponse::default();
+        let mut left = limit::MESSAGE_BYTES - LIST_MARGIN;
+        for capability in state.below("", after).filter_map(|entry| capability(entry)) {
+            let length = capability.encoded_len() + LIST_MARGIN;
+            let is_full = is_paged && answer.capabilities.len() >= request.page_size as usize;
+            if is_full || is_paged && length > left {
+                answer.next_page_token =
+                    answer.capabilities.last().map(|last| last.key.clone()).unwrap_or_default();
+                break;
+            }
+            left = left.checked_sub(length).ok_or_else(|| convert::too_large("ask for pages (page_size)"))?;
+            answer.capabilities.push(capability);
         }
         Ok(answer)
     }
@@ -187,7 +191,8 @@ async fn guarded<T>(
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Status {
-    let text = panic.downcast_ref::<&str>().copied().unwrap_or("without a text");
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("without a text");
     tracing::error!(panic = text, "a call panicked");
     Status::internal("the server failed: see its log")
 }

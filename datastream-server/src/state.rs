@@ -9,7 +9,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datastream::key;
 use datastream::position::Position;
 use rpds::RedBlackTreeMapSync;
 
@@ -80,9 +79,6 @@ impl State {
     }
 
     fn apply(&mut self, change: Change) {
-        if key::check(&change.key).is_err() {
-            return; // Not served: a foreign writer can store what no client can ask for.
-        }
         let entry = Arc::new(Entry::new(change));
         if let Some(old) = self.entries.get(&entry.key) {
             let place = (old.revision, old.key.clone());

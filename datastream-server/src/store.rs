@@ -96,7 +96,7 @@ pub struct Retention {
     pub positions: Duration,
     /// How many positions are kept at most. Default: 100,000 (about 10 MB of memory).
     pub max_positions: u64,
-    /// For how long superseded values stay in the history. Default: 30 days.
+    /// For how long a value stays in the history after it was superseded. Default: 30 days.
     pub history: Duration,
 }
 

@@ -43,6 +43,10 @@ impl FromStr for StoreUrl {
             #[cfg(feature = "sqlite")]
             Some(("sqlite", ":memory:" | "")) => Err("sqlite needs a file; memory: needs none"),
             #[cfg(feature = "sqlite")]
+            Some(("sqlite", file)) if file.contains('?') => {
+                Err("sqlite takes no options yet: sqlite:settings.db")
+            }
+            #[cfg(feature = "sqlite")]
             Some(("sqlite", file)) if !file.starts_with("//") => Ok(Self::Sqlite(file.into())),
             #[cfg(not(feature = "sqlite"))]
             Some(("sqlite", _)) => Err("this program was built without sqlite; it has memory:"),

@@ -51,21 +51,29 @@ pub(crate) fn open(
         rests: false,
         until: None,
         timer: Box::pin(sleep_until(common.started)),
-        seat: Arc::new(Seat { subscription: Mutex::new(Some(subscription)), taken: AtomicU64::new(0) }),
+        seat: Arc::new(Seat {
+            watched: Mutex::new(Watched { subscription: Some(subscription), is_guarded: false }),
+            taken: AtomicU64::new(0),
+        }),
         registration,
         common,
         announced,
         ended: false,
-        is_guarded: false,
     }
 }
 
 /// Where the subscription is, so that a watchdog can end it.
 struct Seat {
-    /// `None` once it was ended.
-    subscription: Mutex<Option<Subscription>>,
+    watched: Mutex<Watched>,
     /// How often the transport asked for a message. It does when it has taken the last one.
     taken: AtomicU64,
+}
+
+struct Watched {
+    /// `None` once it was ended.
+    subscription: Option<Subscription>,
+    /// Whether a watchdog is there: one for a stream, however many deliveries it guards.
+    is_guarded: bool,
 }
 
 struct Line {
@@ -80,7 +88,6 @@ struct Line {
     common: Common,
     announced: bool,
     ended: bool,
-    is_guarded: bool,
 }
 
 /// Written by hand, since each message to each subscriber goes through it: nothing is set up for a wait and taken
@@ -131,24 +138,23 @@ impl Line {
     }
 
     fn step(&mut self) -> Result<Output, End> {
-        let mut subscription = lock(&self.seat.subscription);
-        let subscription = subscription.as_mut().ok_or(End::Stuck)?;
+        let mut watched = lock(&self.seat.watched);
+        let subscription = watched.subscription.as_mut().ok_or(End::Stuck)?;
         let feed = self.registration.feed();
         let (state, touched) = self.registration.read();
         let now = self.common.started.elapsed();
         let source_age = feed.source_age();
         let output = subscription.step(Input { now, state: &state, touched, source_age });
-        let is_delivering = subscription.is_delivering();
-        if is_delivering && !self.is_guarded {
+        if subscription.is_delivering() && !watched.is_guarded {
+            watched.is_guarded = true;
             tokio::spawn(end_if_stuck(Arc::downgrade(&self.seat), self.common.stall_limit));
         }
-        self.is_guarded = is_delivering;
         Ok(output)
     }
 
     /// An announced client is told when to come back, unless it is in the middle of a delivery.
     fn say_goodbye(&mut self) -> Result<Frame, End> {
-        let subscription = lock(&self.seat.subscription).take();
+        let subscription = lock(&self.seat.watched).subscription.take();
         match subscription {
             Some(subscription) if self.announced && !subscription.is_delivering() => {
                 Ok(frame::drain(Duration::from_millis(fastrand::u64(500..1500))))
@@ -163,7 +169,8 @@ impl Line {
     }
 }
 
-/// Ends a delivery of which the transport took no message for `limit`: it pins a version of the state.
+/// Ends a delivery of which the transport took no message for `limit`, or up to twice that: it pins a version of the
+/// state.
 async fn end_if_stuck(seat: Weak<Seat>, limit: Duration) {
     let mut seen = None;
     while seat.upgrade().is_some_and(|seat| seat.goes_on(&mut seen)) {
@@ -174,14 +181,15 @@ async fn end_if_stuck(seat: Weak<Seat>, limit: Duration) {
 impl Seat {
     /// Whether there is still a delivery to guard. One of which nothing was taken since the last look is ended.
     fn goes_on(&self, seen: &mut Option<u64>) -> bool {
-        let mut subscription = lock(&self.subscription);
-        let is_delivering = subscription.as_ref().is_some_and(Subscription::is_delivering);
+        let mut watched = lock(&self.watched);
+        let is_delivering = watched.subscription.as_ref().is_some_and(Subscription::is_delivering);
         let taken = self.taken.load(Ordering::Relaxed);
         let is_stuck = is_delivering && seen.replace(taken) == Some(taken);
         if is_stuck {
-            *subscription = None;
+            watched.subscription = None;
         }
-        is_delivering && !is_stuck
+        watched.is_guarded = is_delivering && !is_stuck;
+        watched.is_guarded
     }
 }
 

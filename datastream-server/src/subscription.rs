@@ -102,7 +102,7 @@ impl Subscription {
         if self.delivery.is_none() && !self.begin(&input) {
             return Output::Behind;
         }
-        if let Some(frame) = self.next_frame() {
+        if let Some(frame) = self.next_frame(input.source_age) {
             self.next_heartbeat = input.now + self.pace.heartbeat;
             return Output::Send(frame);
         }
@@ -171,9 +171,9 @@ impl Subscription {
     }
 
     /// The next message of the delivery. With its last one the cursor moves to the position of its state.
-    fn next_frame(&mut self) -> Option<Frame> {
+    fn next_frame(&mut self, source_age: Option<Duration>) -> Option<Frame> {
         let delivery = self.delivery.as_mut()?;
-        let frame = delivery.next_frame(self.pace.join_bytes);
+        let frame = delivery.next_frame(self.pace.join_bytes, source_age);
         if frame.more {
             return Some(frame);
         }
@@ -193,13 +193,13 @@ impl Subscription {
         if input.touched <= cursor.revision && cursor.revision < head.revision {
             *cursor = head.clone();
         }
-        if !self.request.announced {
-            return Output::Wait(None);
-        }
         if input.now < self.next_heartbeat {
             return Output::Wait(Some(self.next_heartbeat));
         }
         self.next_heartbeat = input.now + self.pace.heartbeat;
+        if !self.request.announced {
+            return Output::Wait(Some(self.next_heartbeat)); // Its cursor moves with the others'.
+        }
         Output::Send(frame::heartbeat(cursor, input.source_age))
     }
 }

@@ -52,12 +52,22 @@ fn a_key_that_breaks_a_rule_is_refused_with_that_rule() {
 fn characters_that_hide_are_refused_and_their_neighbours_are_not() {
     let ranges = [
         '\u{ad}'..='\u{ad}',
+        '\u{34f}'..='\u{34f}',
         '\u{61c}'..='\u{61c}',
-        '\u{180e}'..='\u{180e}',
+        '\u{115f}'..='\u{1160}',
+        '\u{17b4}'..='\u{17b5}',
+        '\u{180b}'..='\u{180f}',
         '\u{200b}'..='\u{200f}',
         '\u{2028}'..='\u{202e}',
         '\u{2060}'..='\u{206f}',
+        '\u{3164}'..='\u{3164}',
+        '\u{fe00}'..='\u{fe0f}',
         '\u{feff}'..='\u{feff}',
+        '\u{ffa0}'..='\u{ffa0}',
+        '\u{fff0}'..='\u{fff8}',
+        '\u{1bca0}'..='\u{1bca3}',
+        '\u{1d173}'..='\u{1d17a}',
+        '\u{e0000}'..='\u{e0fff}',
     ];
     for character in ('\u{a0}'..=char::MAX).chain(' '..='[') {
         let hides = ranges.iter().any(|range| range.contains(&character));

@@ -162,7 +162,7 @@ impl History {
     fn commit(&mut self, operations: &[Operation]) -> Result<Position, Refused> {
         let effects =
             operations.iter().map(|operation| self.decide(operation)).collect::<Result<Vec<_>, _>>()?;
-        let written = effects.iter().filter(|effect| !matches!(effect, Effect::Stands(_))).count() as u64;
+        let written = effects.iter().filter(|effect| !matches!(effect, Effect::Stands)).count() as u64;
         if written == 0 {
             return Ok(self.standing(operations));
         }
@@ -171,7 +171,7 @@ impl History {
         let changed = operations.iter().zip(effects).filter_map(|(operation, effect)| match effect {
             Effect::Write(stored) => Some((operation.key.clone(), Some(stored))),
             Effect::Remove => Some((operation.key.clone(), None)),
-            Effect::Stands(_) => None,
+            Effect::Stands => None,
         });
         for (revision, (key, value)) in (first..).zip(changed) {
             let change = Change { key: key.clone(), revision, time, value };

@@ -20,6 +20,9 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 /// How long a value that was put may take to reach the server.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long a killed server may take to let go of its port; it takes no time unless the machine is busy.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
+
 /// A server on a free port of 127.0.0.1, on threads of its own, gone when dropped.
 ///
 /// Its methods block for some milliseconds at most, and may be called with or without a tokio runtime. It is
@@ -150,7 +153,7 @@ impl TestServer {
     /// Ends the server as a crash would: connections break without a word. Its values stay.
     pub fn kill(&mut self) {
         if let Some(running) = self.running.take() {
-            running.runtime.shutdown_background();
+            running.kill();
         }
     }
 
@@ -193,6 +196,13 @@ impl Running {
             drop(done);
         });
         Self { runtime, feed, stop, stopped: Mutex::new(stopped) }
+    }
+
+    /// Returns when the port is free again.
+    fn kill(self) {
+        self.runtime.shutdown_background();
+        let stopped = self.stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let _ = stopped.recv_timeout(KILL_LIMIT);
     }
 
     fn stop(self) {

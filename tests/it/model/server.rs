@@ -45,7 +45,8 @@ impl Server {
     pub(super) fn answer(&self, request: &DataRequest) -> DataResponse {
         let keys = Arc::new(selectors(&request.keys));
         let mut whole = Delivery::of_state(self.feed.state(), Phase::State, &keys, true);
-        DataResponse::decode(whole.next_frame(JOIN_BYTES).bytes).expect("the server encodes what it says")
+        DataResponse::decode(whole.next_frame(JOIN_BYTES, None).bytes)
+            .expect("the server encodes what it says")
     }
 
     /// Answers `Subscribe` as the service does.

@@ -69,7 +69,7 @@ fn apply(connection: &Connection, operation: &Operation) -> Result<Applied, Comm
         Effect::Remove => {
             connection.prepare_cached("DELETE FROM \"data\" WHERE key = ?1")?.execute([&operation.key])?;
         }
-        Effect::Stands(_) => {
+        Effect::Stands => {
             return Ok(latest.map_or(Applied::Unknown, |(_, commit)| Applied::Stands(commit)));
         }
     }
@@ -167,8 +167,8 @@ fn forget_changes(
     let before = before_now(connection, retention.history)?;
     for forgotten in [
         "DELETE FROM datastream_log AS old
-         WHERE revision > ?1 AND revision <= ?2 AND time <= ?3 AND EXISTS
-           (SELECT 1 FROM datastream_log WHERE key = old.key AND revision > old.revision)",
+         WHERE revision > ?1 AND revision <= ?2 AND EXISTS
+           (SELECT 1 FROM datastream_log WHERE key = old.key AND revision > old.revision AND time <= ?3)",
         "DELETE FROM datastream_log AS old
          WHERE revision > ?1 AND revision <= ?2 AND time <= ?3 AND key IS NOT NULL AND value IS NULL
            AND NOT EXISTS (SELECT 1 FROM datastream_log WHERE key = old.key AND revision <> old.revision)",
