@@ -152,7 +152,6 @@ impl Session {
         if self.wanted.insert(entry.clone()) {
             self.wanted_bytes += entry.as_str().len();
         }
-        // What a prefix covers stays covered when the prefix leaves.
         Arc::make_mut(&mut self.applied).cover_included(&entry);
         for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
             stream.cover_included(&entry);

@@ -9,6 +9,7 @@
 //! `DATASTREAM_HISTORIES` says how many histories to run; `DATASTREAM_SEED` runs one of them, with a trace.
 
 mod action;
+mod call;
 mod channel;
 mod client;
 mod counts;

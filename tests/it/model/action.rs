@@ -31,6 +31,7 @@ impl History {
             87..89 => self.lose_or_find_store(),
             89 => self.lose_runtime(),
             90..92 => self.drain(),
+            92 => self.tell(Event::Doubted),
             _ => {}
         }
     }

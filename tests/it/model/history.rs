@@ -3,17 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use datastream::proto::{DataRequest, DataResponse};
+use datastream::proto::DataRequest;
 use datastream_client::Disconnect;
 use datastream_client::session::{Event, Input, Opening, Output, StreamId};
 use fastrand::Rng;
-use prost::Message as _;
 
+use super::call::{Call, Kind};
 use super::channel::Channel;
 use super::client::Client;
 use super::counts::{Happening, Seen};
-use super::server::{HEARTBEAT, Line, Pulled, Server};
+use super::server::{HEARTBEAT, Pulled, Server};
 use super::store::{Role, World, lock};
 
 const ROLES: [Role; 3] = [Role::Primary, Role::Primary, Role::Replica];
@@ -38,54 +37,6 @@ pub(super) struct History {
     is_slow: bool,
     join_bytes: usize,
     traced: bool,
-}
-
-/// A call of the client.
-pub(super) struct Call {
-    id: StreamId,
-    pub(super) server: usize,
-    kind: Kind,
-    /// What is asked, and when that arrives.
-    request: Option<(Duration, DataRequest)>,
-    pub(super) line: Option<Line>,
-    pub(super) channel: Channel,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Sync,
-    Subscribe,
-}
-
-impl Call {
-    /// The call ends at `at`, after the first `kept` messages of what is on its way.
-    pub(super) fn end(&mut self, at: Duration, kept: usize) {
-        self.request = None;
-        self.line = None;
-        self.channel.lose(kept);
-        self.channel.send(at, self.ended(Disconnect::Ended));
-    }
-
-    /// Whatever is on its way arrives by `at`.
-    pub(super) fn hurry(&mut self, at: Duration) {
-        if let Some((arrival, _)) = &mut self.request {
-            *arrival = at.min(*arrival);
-        }
-        self.channel.hurry(at);
-    }
-
-    /// The server says something that no subscription did.
-    pub(super) fn say(&mut self, at: Duration, bytes: Bytes) {
-        let message = DataResponse::decode(bytes).expect("the server encodes what it says");
-        self.channel.send(at, Event::Received(self.id, message));
-    }
-
-    fn ended(&self, why: Disconnect) -> Event {
-        match self.kind {
-            Kind::Sync => Event::Synced(self.id, Err(why)),
-            Kind::Subscribe => Event::Ended(self.id, why),
-        }
-    }
 }
 
 /// What is next.

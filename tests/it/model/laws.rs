@@ -34,7 +34,7 @@ pub(super) fn is_committed(world: &World, shown: &Snapshot, wanted: &KeySet) {
 pub(super) enum Cause<'a> {
     /// A reset.
     Reset,
-    /// A stream took over that was asked for at this position.
+    /// A stream took over that was asked for from this position; without one, it brought a whole state.
     TakeOver(Option<&'a Position>),
     /// Anything else.
     Other,
@@ -43,7 +43,7 @@ pub(super) enum Cause<'a> {
 /// Law 6: inside one history no revision goes back; another history comes with a reset.
 ///
 /// One exception is stated here: where two servers hold different histories at the same time, a stream that
-/// joins may have followed the other one from a position that both have.
+/// joins may have followed the other one, from a position that both have or because the client doubted its own.
 pub(super) fn goes_forward(
     world: &World,
     before: &Snapshot,
@@ -61,12 +61,11 @@ pub(super) fn goes_forward(
     };
     let goes_on = match cause {
         Cause::Reset => true,
-        Cause::TakeOver(Some(from)) => {
-            after.revision >= before.revision
-                && !(after != before && descends(before, after))
-                && descends(after, from)
+        Cause::TakeOver(from) => {
+            let is_older = after != before && descends(before, after);
+            after.revision >= before.revision && !is_older && from.is_none_or(|from| descends(after, from))
         }
-        Cause::TakeOver(None) | Cause::Other => descends(after, before),
+        Cause::Other => descends(after, before),
     };
     assert!(goes_on, "went from {before:?} to {after:?} without a reset");
 }
