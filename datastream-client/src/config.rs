@@ -2,7 +2,16 @@
 
 use std::time::Duration;
 
-/// How long a client waits for what. [`Default`] is right for most.
+/// How long a client waits for what. [`Default`] is right for most; `Duration::MAX` is for ever.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use datastream_client::{Client, Limits};
+///
+/// let limits = Limits::default().ready(Duration::from_secs(2));
+/// let client = Client::builder("http://127.0.0.1:8080").limits(limits).connect();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -30,5 +39,49 @@ impl Default for Limits {
             ready: Duration::from_secs(10),
             seen: Duration::from_secs(5),
         }
+    }
+}
+
+impl Limits {
+    /// Sets [`connect`](Self::connect).
+    #[must_use]
+    pub fn connect(mut self, limit: Duration) -> Self {
+        self.connect = limit;
+        self
+    }
+
+    /// Sets [`sync`](Self::sync).
+    #[must_use]
+    pub fn sync(mut self, limit: Duration) -> Self {
+        self.sync = limit;
+        self
+    }
+
+    /// Sets [`first_message`](Self::first_message).
+    #[must_use]
+    pub fn first_message(mut self, limit: Duration) -> Self {
+        self.first_message = limit;
+        self
+    }
+
+    /// Sets [`idle`](Self::idle), whatever the server names.
+    #[must_use]
+    pub fn idle(mut self, limit: Duration) -> Self {
+        self.idle = Some(limit);
+        self
+    }
+
+    /// Sets [`ready`](Self::ready).
+    #[must_use]
+    pub fn ready(mut self, limit: Duration) -> Self {
+        self.ready = limit;
+        self
+    }
+
+    /// Sets [`seen`](Self::seen).
+    #[must_use]
+    pub fn seen(mut self, limit: Duration) -> Self {
+        self.seen = limit;
+        self
     }
 }

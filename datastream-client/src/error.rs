@@ -88,7 +88,8 @@ pub enum Unavailable {
         #[source]
         source: KeyError,
     },
-    /// More is watched than one client may ask for, 10,000 keys or 1 MiB of them: use a second client.
+    /// More is watched than one client may ask for, 10,000 keys or 1 MiB of them: use a second client The
+    /// handle stays so until all handles of the key are dropped, and it is watched again.
     #[error("`{key}` is not followed: this client watches as many keys as it may")]
     TooMany {
         /// The key, escaped and cut.

@@ -61,8 +61,7 @@ async fn a_bad_address_never_panics_and_names_its_rule() {
         ("http://127.0.0.1:1/settings", "an address ends after its port"),
     ];
     for (address, rule) in table {
-        let mut limits = Limits::default();
-        limits.ready = Duration::from_millis(50);
+        let limits = Limits::default().ready(Duration::from_millis(50));
         let client = Client::builder(address).limits(limits).connect();
         let handle = client.watch::<i64>("n");
         let why = trouble(&client).await;

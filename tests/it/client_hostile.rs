@@ -243,8 +243,8 @@ async fn headers_and_then_silence_is_given_up() {
 #[tokio::test]
 async fn a_listener_that_accepts_and_is_silent_is_given_up() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut limits = datastream_client::Limits::default();
-    (limits.sync, limits.first_message) = (Duration::from_millis(100), Duration::from_millis(100));
+    let short = Duration::from_millis(100);
+    let limits = datastream_client::Limits::default().sync(short).first_message(short);
     let address = listener.local_addr().expect("it is bound").to_string();
     let client = Client::builder(address).limits(limits).connect();
     let n = client.watch::<i64>("n");

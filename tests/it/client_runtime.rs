@@ -99,8 +99,7 @@ fn every_wait_works_in_an_executor_of_another_kind() {
 fn a_wait_without_tokio_ends_in_its_time() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let silent = listener.local_addr().expect("it is bound").to_string();
-    let mut limits = Limits::default();
-    limits.ready = Duration::from_millis(100);
+    let limits = Limits::default().ready(Duration::from_millis(100));
     let client = Client::builder(silent).limits(limits).connect();
     let unready = client.watch::<i64>("n").ready_blocking();
     assert!(matches!(unready, Err(Unavailable::NotReady { .. })));
@@ -134,8 +133,8 @@ fn a_client_on_its_own_thread_goes_on_while_the_application_blocks_its_runtime()
 fn a_client_whose_runtime_stands_still_says_that_it_is_stale() {
     let server = TestServer::start().with("n", 1_i64);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut limits = Limits::default();
-    (limits.idle, limits.first_message) = (Some(Duration::from_millis(500)), Duration::from_millis(500));
+    let short = Duration::from_millis(500);
+    let limits = Limits::default().idle(short).first_message(short);
     let (client, n) = runtime.block_on(async {
         let client = Client::builder(server.url()).limits(limits).connect();
         let n = client.watch::<i64>("n");

@@ -52,9 +52,8 @@ impl Hostile {
 
     /// A client that gives a stream half a second for its first message.
     pub(crate) fn client(&self) -> Client {
-        let mut limits = Limits::default();
-        limits.first_message = Duration::from_millis(500);
-        limits.seen = Duration::from_millis(500);
+        let short = Duration::from_millis(500);
+        let limits = Limits::default().first_message(short).seen(short);
         Client::builder(&self.url).limits(limits).connect()
     }
 

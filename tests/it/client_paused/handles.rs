@@ -1,14 +1,18 @@
 //! What a handle reads, and what it waits for.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use datastream::proto::DataResponse;
-use datastream_client::{Disconnect, Origin, State, Unavailable, Value, ValueError, ValueType, Watch};
+use datastream_client::{
+    Client, Disconnect, Origin, State, Unavailable, Value, ValueError, ValueType, Watch,
+};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::{pass, settle};
+use crate::captured_log;
 use crate::scripted::{Entry, change, client, deletion, reset, resume, state};
 use crate::wire::within;
 
@@ -214,6 +218,53 @@ async fn a_decoding_that_panics_refuses_its_value_and_nothing_else() {
     settle().await;
     assert_eq!(good.get(), Some(14));
     assert!(bad.get().is_some(), "it heals");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_snapshot_is_shown_before_the_handles() {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+
+    /// The value that the snapshot held while this one was made, to be shown by a handle.
+    struct AtDecoding(Option<i64>);
+
+    impl Value for AtDecoding {
+        const READS: &'static [ValueType] = i64::READS;
+        const WRITES: ValueType = i64::WRITES;
+
+        fn from_text(_: ValueType, _: &Bytes) -> Result<Self, ValueError> {
+            CLIENT.get().map_or(Ok(Self(None)), |client| client.snapshot().get("n").map(Self))
+        }
+
+        fn to_text(&self) -> Result<Bytes, ValueError> {
+            Err(ValueError::refused::<Self>("it is only read"))
+        }
+    }
+
+    let (client, mut script) = client();
+    let _ = CLIENT.set(client.clone());
+    let n = client.watch::<AtDecoding>("n");
+    let stream = script.accept(state(5, [TEN])).await;
+    stream.say(change(6, [("n", 6, "int", "11")]));
+    settle().await;
+    assert_eq!(n.load().as_ref().and_then(|seen| seen.0), Some(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_never_reaches_a_log_an_error_or_a_debug_text() {
+    captured_log::capture();
+    let secret = "hunter2-of-the-client";
+    let (client, mut script) = client();
+    let (text, number) = (client.watch::<String>("log/secret"), client.watch::<i64>("log/secret"));
+    let _stream = script.accept(state(5, [("log/secret", 3, "string", secret)])).await;
+    settle().await;
+    assert_eq!(text.get().as_deref(), Some(secret));
+    let error = number.try_get().expect_err("it is no number");
+    let status = number.status();
+    let shown =
+        format!("{text:?} {number:?} {client:?} {error:?} {error} {status:?} {:?}", client.snapshot());
+    assert!(shown.contains("log/secret") && !shown.contains(secret), "{shown}");
+    assert!(!captured_log::lines_with("log/secret").is_empty(), "the refusal is logged");
+    assert!(captured_log::lines_with(secret).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
