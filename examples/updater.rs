@@ -12,7 +12,7 @@ use std::error::Error as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use datastream_client::{CallError, Client, Written};
+use datastream_client::{CallError, Client, Disconnect, Written};
 use tokio::time::sleep;
 
 const ATTEMPTS: u32 = 10;
@@ -31,8 +31,7 @@ async fn main() -> ExitCode {
             Err(error) => error,
         };
         eprintln!("not written: {}", error.source().unwrap_or(&error));
-        let may_work_later = matches!(error, CallError::Failed(_) | CallError::TimedOut);
-        if !may_work_later || attempt == ATTEMPTS {
+        if attempt == ATTEMPTS || !may_work_later(&error) {
             return ExitCode::FAILURE;
         }
         attempt += 1;
@@ -47,6 +46,13 @@ async fn set(client: &Client, key: &str, value: &str) -> Result<Written, CallErr
         client.set(key, truth).await
     } else {
         client.set(key, value.to_owned()).await
+    }
+}
+
+fn may_work_later(error: &CallError) -> bool {
+    match error {
+        CallError::Unreachable(why) => !matches!(**why, Disconnect::BadAddress(_)),
+        error => matches!(error, CallError::Failed(_) | CallError::TimedOut),
     }
 }
 
