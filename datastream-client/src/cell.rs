@@ -112,7 +112,7 @@ impl<T> Cell<T> {
         if report.unavailable.as_ref() == Some(&why) {
             return;
         }
-        let had_value = self.value.swap(None).is_some();
+        let old = self.value.swap(None);
         let absent = Report {
             unavailable: Some(why),
             is_known: true,
@@ -122,7 +122,15 @@ impl<T> Cell<T> {
             seen: None,
             ..Report::clone(&report)
         };
-        self.publish(absent, had_value);
+        self.publish(absent, old.is_some());
+        discard(old);
+    }
+}
+
+/// Drops a value that is no longer shown, if no reader holds it. How that goes is the application's affair.
+fn discard<T>(old: Option<Arc<T>>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(old))).is_err() {
+        tracing::error!("a value panicked when it was dropped");
     }
 }
 
@@ -144,7 +152,7 @@ impl<T: Value> Cell<T> {
         }
         match self.decode(held) {
             Ok(value) => {
-                self.value.store(Some(Arc::new(value)));
+                let old = self.value.swap(Some(Arc::new(value)));
                 let good = Report {
                     unavailable: None,
                     is_known: true,
@@ -155,6 +163,7 @@ impl<T: Value> Cell<T> {
                     ..Report::clone(&report)
                 };
                 self.publish(good, true);
+                discard(old);
             }
             Err(error) => {
                 let key = shown(&self.key).to_string();

@@ -133,7 +133,7 @@ impl Session {
         let out = &mut step.outputs;
         match event {
             Event::Watched(entry) => self.watched(now, entry),
-            Event::Unwatched(entry) => self.unwatched(&entry, out),
+            Event::Unwatched(entry) => self.unwatched(now, &entry, out),
             Event::Synced(id, answer) => self.synced(now, id, answer, out),
             Event::Opened(id, opening) => self.opened(now, id, opening),
             Event::Received(id, message) => self.received(now, random, id, message, out),
@@ -163,12 +163,12 @@ impl Session {
     }
 
     /// A key that nobody watches leaves what is shown at once. Only the next request leaves it out.
-    fn unwatched(&mut self, entry: &Selector, out: &mut Vec<Output>) {
+    fn unwatched(&mut self, now: Duration, entry: &Selector, out: &mut Vec<Output>) {
         if self.wanted.remove(entry) {
             self.wanted_bytes -= entry.as_str().len();
         }
         if self.wanted.is_empty() {
-            return self.rest(out);
+            return self.rest(now, out);
         }
         for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
             stream.uncover(entry);
@@ -182,7 +182,11 @@ impl Session {
     }
 
     /// A client that watches nothing has no stream, and knows nothing.
-    fn rest(&mut self, out: &mut Vec<Output>) {
+    fn rest(&mut self, now: Duration, out: &mut Vec<Output>) {
+        if let Some(live) = self.live.take() {
+            self.credit(now, &live);
+            out.push(Output::Close(live.id));
+        }
         self.close_all(out);
         self.open_at = None;
         self.has_synced = false;

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datastream::key::{KeySet, Selector};
+use datastream::key::{KeySet, Selector, shown};
 use datastream::position::Position;
 use datastream::proto;
 use datastream::value::{self, Value, ValueError};
@@ -40,7 +40,7 @@ pub struct Held {
 impl std::fmt::Debug for Held {
     /// Shows type, length and revision; a value never reaches a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}[{}]@{}", self.value_type, self.value.len(), self.revision)
+        write!(f, "{}[{}]@{}", shown(&self.value_type), self.value.len(), self.revision)
     }
 }
 

@@ -18,7 +18,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, ConnectError, Request, Status};
 
 use crate::config::Limits;
 use crate::error::{CallError, Disconnect};
@@ -27,6 +27,8 @@ use address::Address;
 
 /// Pings show a dead connection where no heartbeat does: during a call that is not a stream.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+/// What a deadline on the wire can say, and more than anybody waits.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Above what a server of ours sends, so that one of another kind is not refused for a little more.
 const RECEIVE_BYTES: usize = 2 * limit::MESSAGE_BYTES;
 
@@ -54,7 +56,7 @@ pub trait Transport: Send + 'static {
         &mut self,
         request: ListCapabilitiesRequest,
     ) -> BoxFuture<'static, Result<ListCapabilitiesResponse, CallError>>;
-    /// Makes a new connection for the next call: one failed on the old one.
+    /// Makes new connections for what comes next: a call failed on an old one.
     fn renew(&mut self);
 }
 
@@ -114,7 +116,9 @@ impl Server {
     fn disconnect(&self, status: &Status) -> Disconnect {
         let code = status.code();
         match (code, cause(status)) {
-            (Code::Unavailable, Some(cause)) => Disconnect::Unreachable(format!("{}: {cause}", self.name)),
+            (Code::Unavailable, Some(cause)) if never_connected(status) => {
+                Disconnect::Unreachable(format!("{}: {cause}", self.name))
+            }
             (_, Some(cause)) => Disconnect::Broken(format!("{}: {cause}", self.name)),
             _ => Disconnect::Refused { code: code_name(code), text: shown(status.message()).to_string() },
         }
@@ -165,17 +169,17 @@ impl Transport for Grpc {
     fn push(&mut self, data: Data, retype: bool) -> BoxFuture<'static, Result<Option<Position>, CallError>> {
         let server = self.call_server();
         let limit = self.limits.sync;
-        async move {
+        let call = async move {
             let mut request = Request::new(data);
-            request.set_timeout(limit);
+            request.set_timeout(limit.min(LONGEST_DEADLINE));
             if retype {
                 request.metadata_mut().insert(header::RETYPE, MetadataValue::from_static("1"));
             }
             let server = server?;
             let answer = server.client().push_update(request).await;
             answer.map(|answer| read_position(answer.metadata())).map_err(|status| server.call_error(&status))
-        }
-        .boxed()
+        };
+        within(limit, call).boxed()
     }
 
     fn list(
@@ -184,19 +188,27 @@ impl Transport for Grpc {
     ) -> BoxFuture<'static, Result<ListCapabilitiesResponse, CallError>> {
         let server = self.call_server();
         let limit = self.limits.sync;
-        async move {
+        let call = async move {
             let mut request = Request::new(request);
-            request.set_timeout(limit);
+            request.set_timeout(limit.min(LONGEST_DEADLINE));
             let server = server?;
             let answer = server.client().list_capabilities(request).await;
             answer.map(tonic::Response::into_inner).map_err(|status| server.call_error(&status))
-        }
-        .boxed()
+        };
+        within(limit, call).boxed()
     }
 
     fn renew(&mut self) {
-        self.calls = None;
+        (self.stream, self.calls) = (None, None);
     }
+}
+
+/// Ends a call in time, whatever it waits for: the deadline that the server hears of does not cover connecting.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(CallError::TimedOut))
 }
 
 /// The life of one stream: at most one `Opened`, messages, one `Ended`.
@@ -229,6 +241,18 @@ fn read_position(metadata: &MetadataMap) -> Option<Position> {
     let message = proto::Position::decode(bytes).ok()?;
     // The token is empty where the server no longer knows it: the revision still says when it was written.
     Some(Position { revision: message.revision, token: message.token })
+}
+
+/// Whether there was no connection at all, so that nothing was sent.
+fn never_connected(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// What the transport says of a failed connection: the last cause, which is the one that people understand. An

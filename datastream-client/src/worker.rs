@@ -101,6 +101,7 @@ impl<T: Transport> Worker<T> {
             }
             Command::Unwatch(key) => {
                 if self.shared.sweep(&key) && self.session.wants(&key) {
+                    self.calls.unwatched(&key);
                     self.step(Event::Unwatched(Selector::Key(key)));
                 }
             }
@@ -138,8 +139,9 @@ impl<T: Transport> Worker<T> {
         let now = self.shared.started.elapsed();
         let step = self.session.step(Input { now, random: fastrand::f64(), event });
         self.wake_at = step.wake_at;
-        self.shared.confirm(self.session.confirmed(), self.session.alive_until());
         step.outputs.into_iter().for_each(|output| self.act(output));
+        // Last: an age is never younger than the value that it is read beside.
+        self.shared.confirm(self.session.confirmed(), self.session.alive_until());
     }
 
     fn act(&mut self, output: Output) {
@@ -152,7 +154,7 @@ impl<T: Transport> Worker<T> {
             Output::Close(id) => drop(self.streams.remove(&id)),
             Output::Apply(snapshot, changed) => self.apply(snapshot, &changed),
             Output::Link(link) => self.show(link),
-            Output::Trouble(why) => self.shared.trouble.store(Some(why)),
+            Output::Trouble(why) => self.complain(why),
         }
     }
 
@@ -186,11 +188,24 @@ impl<T: Transport> Worker<T> {
         self.shared.show(link);
     }
 
+    /// What is followed goes on; what was to join does not.
+    fn complain(&self, why: Arc<Disconnect>) {
+        let before = self.shared.trouble.swap(Some(why.clone()));
+        if before.as_ref() != Some(&why) {
+            tracing::warn!(%why, "not all that is watched can be followed");
+        }
+    }
+
     fn finish(&mut self, done: Done) {
-        let is_missed = self.calls.finish(done, &self.shared, &mut self.transport);
+        let is_missed = self.calls.finish(done, &self.session, &mut self.transport);
         if is_missed {
             self.step(Event::Doubted);
         }
+    }
+
+    /// Whether nobody is left who could ask for anything.
+    fn is_over(&self) -> bool {
+        self.commands.is_closed()
     }
 
     /// Goes on elsewhere, after the runtime took all calls with it.

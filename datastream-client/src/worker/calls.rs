@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::client::{Seen, Written};
 use crate::error::CallError;
-use crate::shared::Shared;
+use crate::session::Session;
 use crate::snapshot::Snapshot;
 use crate::transport::Transport;
 
@@ -73,9 +73,9 @@ impl Calls {
 
     /// Answers whoever waits for what has ended. One that no longer waits is no failure. Returns whether a write
     /// was not seen in its time.
-    pub(crate) fn finish<T: Transport>(&mut self, done: Done, shared: &Shared, transport: &mut T) -> bool {
+    pub(crate) fn finish<T: Transport>(&mut self, done: Done, session: &Session, transport: &mut T) -> bool {
         match done {
-            Done::Pushed(key, Ok(position), reply) => self.pushed(key, position, reply, shared),
+            Done::Pushed(key, Ok(position), reply) => self.pushed(key, position, reply, session),
             Done::Pushed(_, Err(error), reply) => {
                 renew(transport, &error);
                 let _ = reply.send(Err(error));
@@ -95,17 +95,22 @@ impl Calls {
         false
     }
 
-    fn pushed(&mut self, key: Arc<str>, position: Option<Position>, reply: PushReply, shared: &Shared) {
+    fn pushed(&mut self, key: Arc<str>, position: Option<Position>, reply: PushReply, session: &Session) {
         let written = Written { position, seen: Seen::NotWatched };
-        let is_watched = !shared.cells_of(&key).is_empty();
         self.last_id += 1;
         let unseen = Unseen { id: self.last_id, key, written, reply };
-        if !is_watched {
+        if !session.wants(&unseen.key) {
             return unseen.answer(Seen::NotWatched);
         }
         self.running.push(time_over(unseen.id, self.patience));
         self.unseen.push(unseen);
-        self.seen(&shared.snapshot.load());
+        self.seen(session.applied());
+    }
+
+    /// Answers the writes of a key that nobody watches any more.
+    pub(crate) fn unwatched(&mut self, key: &str) {
+        let is_of_key = |unseen: &mut Unseen| *unseen.key == *key;
+        self.unseen.extract_if(.., is_of_key).for_each(|unseen| unseen.answer(Seen::NotWatched));
     }
 
     /// Answers the writes that `snapshot` holds.

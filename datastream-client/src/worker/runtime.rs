@@ -48,6 +48,9 @@ struct Lifeline<T: Transport> {
 impl<T: Transport> Drop for Lifeline<T> {
     fn drop(&mut self) {
         let Some(mut worker) = self.worker.take() else { return };
+        if worker.is_over() {
+            return; // The runtime ended together with the client.
+        }
         let Some(own) = own() else { return };
         tracing::warn!("the runtime of the settings client ended; it goes on on its own thread");
         drop(own.spawn(async move {
