@@ -131,6 +131,8 @@ impl Session {
         let mut step = Step::default();
         let Input { now, random, event } = input;
         let out = &mut step.outputs;
+        // First: a word that lay unread until after the limit revives nothing.
+        self.drop_silent(now, random, out);
         match event {
             Event::Watched(entry) => self.watched(now, entry),
             Event::Unwatched(entry) => self.unwatched(now, &entry, out),
@@ -354,18 +356,21 @@ impl Session {
         }
     }
 
-    /// Does what is due.
-    fn keep_time(&mut self, now: Duration, random: f64, out: &mut Vec<Output>) {
-        if let Some(syncing) = self.syncing.take_if(|syncing| now >= syncing.until) {
-            out.push(Output::Close(syncing.id));
-            self.open_after(Disconnect::Silent, now, out);
-        }
+    fn drop_silent(&mut self, now: Duration, random: f64, out: &mut Vec<Output>) {
         let limits = &self.limits;
         let streams = [&self.live, &self.joining].into_iter().flatten();
         let silent: Vec<_> =
             streams.filter(|stream| stream.silent_at(limits) <= now).map(|stream| stream.id).collect();
         for id in silent {
             self.drop_stream(now, random, id, Disconnect::Silent, out);
+        }
+    }
+
+    /// Does what is due.
+    fn keep_time(&mut self, now: Duration, random: f64, out: &mut Vec<Output>) {
+        if let Some(syncing) = self.syncing.take_if(|syncing| now >= syncing.until) {
+            out.push(Output::Close(syncing.id));
+            self.open_after(Disconnect::Silent, now, out);
         }
         // One that is behind what is shown may follow another history, and never get there. With no live stream
         // beside it, the next one asks from what is shown, and the server judges.
