@@ -1,4 +1,5 @@
 //! The real programs, as processes that a bench starts, watches and ends.
+#![allow(dead_code, reason = "each bench uses its part of this")]
 
 use std::fs::File;
 use std::path::Path;
