@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use datastream::proto::data_service_client::DataServiceClient;
 use datastream::proto::{Data, DataRequest, DataResponse, Position};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use program::serve;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -59,8 +59,12 @@ impl Crowd {
         let pusher = DataServiceClient::new(endpoint.connect_lazy());
         let connections = (0..SUBSCRIBERS.div_ceil(streams)).map(|_| endpoint.connect_lazy());
         let clients = connections.flat_map(|channel| vec![DataServiceClient::new(channel); streams]);
-        let streams = try_join_all(clients.take(SUBSCRIBERS).map(subscribe)).await?;
-        Ok(Self { pusher, streams, value: 1000 })
+        let mut crowd = Self { pusher, streams: Vec::new(), value: 1000 };
+        for client in clients.take(SUBSCRIBERS) {
+            // One after the other: more at once than a listener holds back are turned away.
+            crowd.streams.push(subscribe(client).await?);
+        }
+        Ok(crowd)
     }
 
     /// Makes so many updates, each after the last one was delivered to all.

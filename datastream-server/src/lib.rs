@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod entry;
 pub mod feed;
 pub mod frame;
+mod gathered;
 mod operation;
 mod registry;
 mod serve;

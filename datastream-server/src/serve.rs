@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use datastream::limit;
 use datastream::service::data_service_server::DataServiceServer;
-use futures_util::{Stream, TryStream};
+use futures_util::{Stream, TryStream, TryStreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use tower_layer::{Identity, Stack};
 use crate::access::AccessLog;
 use crate::config::Config;
 use crate::feed::Feed;
+use crate::gathered::Gathered;
 use crate::service::Service;
 use crate::store::{Store, StoreError};
 use crate::stream::Common;
@@ -117,7 +118,7 @@ where
     let router = router(Service::new(feed.clone(), config, common));
 
     let stopped = wait_for(draining.clone());
-    let served = router.serve_with_incoming_shutdown(incoming, stopped);
+    let served = router.serve_with_incoming_shutdown(incoming.map_ok(Gathered::new), stopped);
     let shutdown = async {
         shutdown.await;
         drain.send_replace(true);
