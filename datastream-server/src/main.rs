@@ -38,7 +38,7 @@ async fn run(cli: Cli) -> Result<(), StartError> {
     // Before the line that says it listens: whoever reads that line may stop the server gracefully.
     let stopped = startup::stopped()?;
     // Before the store is opened: a second server that was started by mistake touches no file.
-    let (listener, address) = startup::listen(cli.listen).await?;
+    let (listener, address) = startup::listen(cli.listen)?;
     let store = cli.store.open()?;
     if cli.demo {
         startup::seed(&*store).await?;

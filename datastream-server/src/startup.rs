@@ -7,7 +7,7 @@ use datastream_server::ServeError;
 use datastream_server::store::{Commit, CommitError, Operation, Store};
 #[cfg(feature = "sqlite")]
 use datastream_server::stores::sqlite::OpenError;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -41,6 +41,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// How many connections may wait to be accepted: the clients of a server that was restarted come within half a
+/// second. With the usual 128, of 1,000 that came at once some were reset.
+const BACKLOG: u32 = 4096;
+
 /// Logs to stderr, one line for each event.
 pub(crate) fn log(targets: &Targets) {
     let lines =
@@ -59,13 +63,19 @@ pub(crate) fn check_exposure(cli: &Cli) -> Result<(), StartError> {
 }
 
 /// Binds the address. Returns the one that it became, since port 0 takes a free one.
-pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = async {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
-    };
-    bound.await.map_err(|source| StartError::Listen { address, source })
+pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does: the port is free again as soon as the process before has ended.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
 }
 
 /// Writes the sample settings of the original, in one commit.
