@@ -84,3 +84,34 @@ impl<T: Connected> Connected for Gathered<T> {
         self.inner.connect_info()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    /// Writes, and says whether a task that could run by then ran before.
+    async fn goes_behind_others(connection: &mut Gathered<DuplexStream>) -> bool {
+        let ran = Arc::new(AtomicBool::new(false));
+        let runs = ran.clone();
+        let other = tokio::spawn(async move { runs.store(true, Ordering::Relaxed) });
+        connection.write_all(b"frame").await.expect("there is room");
+        let before = ran.load(Ordering::Relaxed);
+        other.await.expect("it does not panic");
+        before
+    }
+
+    #[tokio::test]
+    async fn the_first_write_after_a_flush_goes_behind_all_that_can_run() {
+        let (near, _far) = duplex(1024);
+        let mut connection = Gathered::new(near);
+        assert!(goes_behind_others(&mut connection).await);
+        assert!(!goes_behind_others(&mut connection).await, "what follows is part of the same flush");
+        connection.flush().await.expect("nothing fails");
+        assert!(goes_behind_others(&mut connection).await);
+    }
+}
