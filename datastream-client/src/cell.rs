@@ -52,6 +52,15 @@ pub(crate) struct Report {
     seen: Option<Arc<Held>>,
 }
 
+impl Report {
+    /// Whether what is known of the key is the server's word, which the state of the link makes fresh or stale.
+    pub(crate) fn is_followed(&self) -> bool {
+        let is_asked_for =
+            !matches!(self.unavailable, Some(Unavailable::NotAKey { .. } | Unavailable::TooMany { .. }));
+        self.is_known && is_asked_for
+    }
+}
+
 /// A cell of whatever type, for the worker.
 pub(crate) trait AnyCell: Send + Sync {
     /// Shows what `snapshot` says of the key of this cell.

@@ -207,7 +207,7 @@ impl<T> Watch<T> {
         let report = self.cell.report.load_full();
         let (state, since, age) = match &self.client {
             None => (State::Ready, report.since, None),
-            Some(_) if !report.is_known => (State::NotReady, report.since, None),
+            Some(_) if !report.is_followed() => (State::NotReady, report.since, None),
             Some(client) => {
                 let (state, since) = client.shared.link_state();
                 (state, since.into_std().max(report.since), client.shared.age())

@@ -26,6 +26,8 @@ async fn a_string_that_is_no_key_fails_its_own_handle_and_is_never_sent() {
     assert_eq!(request.keys, ["n"]);
     reply.send(Ok(state(5, [("n", 3, "int", "10")]))).expect("the client waits");
     within("ready", good.ready()).await.expect("it is there");
+    let status = client.watch::<i64>("no//key").status();
+    assert_eq!((status.state, status.age), (State::NotReady, None), "it is not followed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -39,6 +41,8 @@ async fn one_key_too_many_fails_its_own_handle() {
     assert_eq!(request.keys.len(), limit::KEYS);
     reply.send(Ok(state(5, [("k0", 3, "int", "10")]))).expect("the client waits");
     within("ready", kept[0].ready()).await.expect("the others are not concerned");
+    assert_eq!(kept[0].status().state, State::Ready);
+    assert_eq!((excess.status().state, excess.status().age), (State::NotReady, None), "it is not followed");
     assert!(matches!(within("ready", second_type.ready()).await, Err(Unavailable::Unusable { .. })));
 }
 
