@@ -31,6 +31,7 @@ mod server_calls;
 mod server_delivery;
 mod server_faults;
 mod server_laws;
+mod server_limits;
 mod server_positions;
 mod server_process;
 mod server_stop;
