@@ -26,7 +26,7 @@ const PAGE: u32 = 1000;
 /// A connection to a settings server.
 ///
 /// It connects when something is watched, and reconnects by itself, always: a wrong address or a server that is
-/// not there shows in [`Watch::ready`] and [`status`](Self::status), and heals when it is corrected. All handles
+/// not there shows in [`Watch::ready`] and [`status`](Self::status), and a server that comes back heals it. All handles
 /// of a client share one stream. Cheap to clone. It ends when the last clone and the last handle are gone.
 ///
 /// ```
@@ -242,7 +242,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Runs the client on a thread of its own even inside a tokio runtime: for applications that block theirs.
+    /// Runs the client outside of the caller's tokio runtime, for applications that block theirs: on one thread
+    /// that all such clients of the process share.
     pub fn own_thread(mut self) -> Self {
         self.place = Place::Own;
         self

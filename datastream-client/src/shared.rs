@@ -63,8 +63,8 @@ impl Shared {
         let cell = Arc::new(Cell::<T>::new(Arc::from(key), Some(commands.clone())));
         let any: Arc<dyn AnyCell> = cell.clone();
         slots.push((wanted, Arc::downgrade(&any)));
-        // Sent under the lock, so that it comes after the farewell of the cell that it replaces. The worker
-        // lives as long as this sender.
+        // The farewell of a cell that this one replaces may come before or after: the worker counts who is left.
+        // It lives as long as this sender.
         let _ = commands.send(Command::Watch(Arc::downgrade(&any)));
         cell
     }

@@ -1,4 +1,4 @@
-//! The calls of the contract. The one file of the client that names tonic.
+//! The calls of the contract. With `address.rs`, all of the client that names tonic.
 
 mod address;
 

@@ -293,15 +293,14 @@ fn served(snapshot: Snapshot) -> Snapshot {
 
 /// What a foreign writer stored and no message can carry is absent; what no client can ask for is left out.
 fn servable(change: Change) -> Option<Change> {
-    let key = shown(&change.key);
     if let Err(rule) = key::check(&change.key) {
-        tracing::warn!(%key, %rule, "a key is not served");
+        tracing::warn!(key = %shown(&change.key), %rule, "a key is not served");
         return None;
     }
     let Some(stored) = &change.value else { return Some(change) };
     let (bytes, type_bytes) = (stored.value.len(), stored.value_type.len());
     if bytes > MAX_VALUE_BYTES || type_bytes > MAX_TYPE_BYTES {
-        tracing::warn!(%key, bytes, type_bytes, "a value is too large to be served");
+        tracing::warn!(key = %shown(&change.key), bytes, type_bytes, "a value is too large to be served");
         return Some(Change { value: None, ..change });
     }
     Some(change)

@@ -28,8 +28,10 @@ use crate::store::Commit;
 use crate::stream::{self, Common, End};
 use crate::subscription::{Pace, Subscription};
 
-/// More than what surrounds a key in a list, or a token of a page.
-const LIST_MARGIN: usize = key::MAX_BYTES + 16;
+/// What the token of a page takes at most, with its tag and its length.
+const PAGE_TOKEN_BYTES: usize = key::MAX_BYTES + 4;
+/// What surrounds an entry of a list at most: its tag and its length.
+const ENTRY_FRAME_BYTES: usize = 4;
 /// How long a push waits until the state holds what the store has taken.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(5);
 /// How long a client that is ahead of this server waits until the store was asked.
@@ -58,9 +60,9 @@ impl Service {
         let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
         let is_paged = request.page_size > 0;
         let mut answer = ListCapabilitiesResponse::default();
-        let mut left = limit::MESSAGE_BYTES - LIST_MARGIN;
+        let mut left = limit::MESSAGE_BYTES - PAGE_TOKEN_BYTES;
         for capability in state.below("", after).filter_map(|entry| capability(entry)) {
-            let length = capability.encoded_len() + LIST_MARGIN;
+            let length = capability.encoded_len() + ENTRY_FRAME_BYTES;
             let is_full = is_paged && answer.capabilities.len() >= request.page_size as usize;
             if is_full || is_paged && length > left {
                 answer.next_page_token =

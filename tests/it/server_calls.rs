@@ -169,6 +169,19 @@ async fn d08_capabilities_come_in_pages_that_miss_nothing_and_repeat_nothing() {
     }
 }
 
+/// Symptom: 10,000 short keys were "more than 4 MiB". Cause: each was counted with room for a page token.
+#[tokio::test]
+async fn a_list_that_fits_into_a_message_comes_whole() {
+    let store = Arc::new(MemoryStore::new());
+    let names = (0..20_000).map(|i| Operation::put(&format!("key/{i}"), "int", "1"));
+    let commit = Commit { operations: names.collect(), ..Commit::default() };
+    store.commit(commit).await.expect("the commit is taken");
+    let server = TestServer::start_with(store, Config::default());
+    let wire = Wire::to(&server.url()).await;
+    let answer = wire.service().list_capabilities(ListCapabilitiesRequest::default()).await;
+    assert_eq!(answer.expect("it fits").into_inner().capabilities.len(), 20_000);
+}
+
 /// A server whose state does not fit into one message.
 async fn large() -> (TestServer, Wire) {
     let store = Arc::new(MemoryStore::new());
