@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::BoolishValueParser;
+use clap::{Parser, Subcommand};
 use datastream::value;
 use datastream_server::store::Retention;
 use datastream_server::{Config, MAX_VALUE_BYTES};
@@ -18,8 +18,18 @@ use crate::store_url::StoreUrl;
 #[derive(Debug, Parser)]
 #[command(name = "datastream-server", version)]
 pub(crate) struct Cli {
-    /// Where the settings live: sqlite:FILE, or memory: for none of them to survive the process.
-    #[arg(long, env = "DATASTREAM_STORE", value_name = "STORE", default_value = "sqlite:settings.db")]
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// Where the settings live: sqlite:FILE, or sqlite:FILE?table=NAME, or memory: for none of them to survive the
+    /// process.
+    #[arg(
+        long,
+        env = "DATASTREAM_STORE",
+        value_name = "STORE",
+        default_value = "sqlite:settings.db",
+        global = true
+    )]
     pub(crate) store: StoreUrl,
 
     /// Where to listen; port 0 takes a free one and logs it.
@@ -72,6 +82,13 @@ pub(crate) struct Cli {
     /// What to log: error, warn, info, debug, trace or off, also by target: warn,datastream_server=debug.
     #[arg(long, env = "DATASTREAM_LOG", value_name = "LEVEL", default_value = "info")]
     pub(crate) log: Targets,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take out of the database of --store all that serving it has added, the history included.
+    Detach,
 }
 
 impl Cli {

@@ -29,7 +29,7 @@ impl Entry {
     /// Encodes a change.
     #[must_use]
     pub fn new(change: Change) -> Self {
-        let Change { key, revision, time, value } = change;
+        let Change { key, revision, time, value, .. } = change;
         let deleted = value.is_none();
         let value_type = value.as_ref().map(|stored| stored.value_type.clone());
         let (value, name) =

@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use datastream::key::{self, KeySet, shown};
+use datastream::key::KeySet;
 use futures_util::FutureExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{MAX_TYPE_BYTES, MAX_VALUE_BYTES};
 use crate::registry::{self, Registry, Touch};
 use crate::state::State;
-use crate::store::{Batch, Change, Retention, Since, Snapshot, Store, StoreError};
+use crate::store::{Batch, Retention, Since, Snapshot, Store, StoreError};
+use crate::unserved::Unserved;
 
 /// How often the store is asked even though its doorbell did not ring.
 const SAFETY_POLL: Duration = Duration::from_secs(5);
@@ -38,6 +38,7 @@ pub struct Feed {
     retention: Retention,
     state: ArcSwap<State>,
     registry: Mutex<Registry>,
+    unserved: Mutex<Unserved>,
     /// Asks the task to look at the store now.
     look: Notify,
     looks_begun: AtomicU64,
@@ -54,8 +55,10 @@ impl Feed {
     ///
     /// [`StoreError`] if the store cannot be read.
     pub async fn start(store: Arc<dyn Store>, retention: Retention) -> Result<Arc<Self>, StoreError> {
-        let state = State::new(served(store.load().await?), 0);
+        let (snapshot, unserved) = served(store.load().await?);
+        let state = State::new(snapshot, 0);
         Ok(Arc::new(Self {
+            unserved: Mutex::new(unserved),
             store,
             retention,
             state: ArcSwap::from_pointee(state),
@@ -92,6 +95,13 @@ impl Feed {
     #[must_use]
     pub fn woken(&self) -> u64 {
         self.woken.load(Ordering::Relaxed)
+    }
+
+    /// How many keys of the store are not served, because they are outside the grammar or too large. Each was named
+    /// in the log, up to a hundred.
+    #[must_use]
+    pub fn unserved(&self) -> usize {
+        lock(&self.unserved).count()
     }
 
     /// How many subscribers are registered.
@@ -191,7 +201,9 @@ impl Feed {
 
     /// Publishes the next version. The mark comes first: whoever sees the version also sees whom it touches.
     fn advance(&self, state: &State, mut batch: Batch) {
-        batch.changes = batch.changes.into_iter().filter_map(servable).collect();
+        let mut unserved = lock(&self.unserved);
+        batch.changes = batch.changes.into_iter().filter_map(|change| unserved.sift(change)).collect();
+        drop(unserved);
         let before = state.position().revision;
         if batch.position.revision == before && batch.compacted_to <= state.compacted_to() {
             return;
@@ -212,7 +224,9 @@ impl Feed {
     /// Publishes a state of another history: each subscriber's cursor is judged anew.
     async fn replace(&self, lineage: u64) -> Result<(), StoreError> {
         tracing::warn!("the store no longer knows where this server stands in its history: loading it anew");
-        let next = Arc::new(State::new(served(self.store.load().await?), lineage));
+        let (snapshot, unserved) = served(self.store.load().await?);
+        *lock(&self.unserved) = unserved;
+        let next = Arc::new(State::new(snapshot, lineage));
         {
             let registry = lock(&self.registry);
             self.state.store(next);
@@ -286,24 +300,12 @@ struct Confirmed {
     is_failing: bool,
 }
 
-fn served(snapshot: Snapshot) -> Snapshot {
-    let changes = snapshot.changes.into_iter().filter_map(servable).collect();
-    Snapshot { changes, ..snapshot }
-}
-
-/// What a foreign writer stored and no message can carry is absent; what no client can ask for is left out.
-fn servable(change: Change) -> Option<Change> {
-    if let Err(rule) = key::check(&change.key) {
-        tracing::warn!(key = %shown(&change.key), %rule, "a key is not served");
-        return None;
-    }
-    let Some(stored) = &change.value else { return Some(change) };
-    let (bytes, type_bytes) = (stored.value.len(), stored.value_type.len());
-    if bytes > MAX_VALUE_BYTES || type_bytes > MAX_TYPE_BYTES {
-        tracing::warn!(key = %shown(&change.key), bytes, type_bytes, "a value is too large to be served");
-        return Some(Change { value: None, ..change });
-    }
-    Some(change)
+/// What of a snapshot can be served.
+fn served(snapshot: Snapshot) -> (Snapshot, Unserved) {
+    let mut unserved = Unserved::default();
+    let changes = snapshot.changes.into_iter().filter_map(|change| unserved.sift(change)).collect();
+    unserved.summarize();
+    (Snapshot { changes, ..snapshot }, unserved)
 }
 
 /// The feed outlives a panic of the store, which then is a failure like others.

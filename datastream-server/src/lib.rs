@@ -27,6 +27,7 @@ mod stream;
 pub mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod unserved;
 
 pub use config::{Config, MAX_VALUE_BYTES};
 pub use serve::{ServeError, incoming, serve};

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use datastream_server::{incoming, serve};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 use crate::startup::StartError;
 
 /// As for wrong flags, and for everything else that an operator has to put right first.
@@ -34,6 +34,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), StartError> {
+    if let Some(Command::Detach) = cli.command {
+        println!("{}", cli.store.detach()?);
+        return Ok(());
+    }
     startup::check_exposure(&cli)?;
     // Before the line that says it listens: whoever reads that line may stop the server gracefully.
     let stopped = startup::stopped()?;

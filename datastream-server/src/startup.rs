@@ -29,6 +29,8 @@ pub(crate) enum StartError {
     #[cfg(feature = "sqlite")]
     #[error("{}", chain(.0))]
     Store(#[from] OpenError),
+    #[error("memory: keeps nothing that could be taken out: name a store with --store")]
+    NothingToDetach,
     #[error("cannot write the sample settings: {}", chain(.0))]
     Seed(#[from] CommitError),
     #[error("{}", chain(.0))]

@@ -158,6 +158,9 @@ pub struct Change {
     pub time: SystemTime,
     /// What was written; `None` for a deletion.
     pub value: Option<Stored>,
+    /// The size in bytes of a value that was left out because it is too large to be served
+    /// ([`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES)); `value` is `None` then.
+    pub too_large: Option<u64>,
 }
 
 /// A value, as a store keeps it.

@@ -6,21 +6,23 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+#[cfg(feature = "sqlite")]
+use datastream::value;
 use datastream_server::store::Store;
 use datastream_server::stores::MemoryStore;
 #[cfg(feature = "sqlite")]
-use datastream_server::stores::sqlite::SqliteStore;
+use datastream_server::stores::sqlite::{self, Options, SqliteStore};
 
 use crate::startup::StartError;
 
-/// A store, by name: `sqlite:FILE` or `memory:`.
+/// A store, by name: `sqlite:FILE`, with options behind a `?`, or `memory:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In this process.
     Memory,
     /// A SQLite file.
     #[cfg(feature = "sqlite")]
-    Sqlite(PathBuf),
+    Sqlite(PathBuf, Options),
 }
 
 impl StoreUrl {
@@ -29,30 +31,60 @@ impl StoreUrl {
         match self {
             Self::Memory => Ok(Arc::new(MemoryStore::new())),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path)?)),
+            Self::Sqlite(path, options) => Ok(Arc::new(SqliteStore::open_with(path, options.clone())?)),
+        }
+    }
+
+    /// Takes out of a database what serving it has added. Returns what was done, for people.
+    pub(crate) fn detach(&self) -> Result<String, StartError> {
+        match self {
+            Self::Memory => Err(StartError::NothingToDetach),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path, _) => {
+                let table = sqlite::detach(path)?;
+                Ok(format!("{}: the table {table:?} is as it would be without datastream", path.display()))
+            }
         }
     }
 }
 
 impl FromStr for StoreUrl {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("memory", "")) => Ok(Self::Memory),
+        let wrong = match text.split_once(':') {
+            Some(("memory", "")) => return Ok(Self::Memory),
             #[cfg(feature = "sqlite")]
-            Some(("sqlite", ":memory:" | "")) => Err("sqlite needs a file; memory: needs none"),
+            Some(("sqlite", ":memory:" | "")) => "sqlite needs a file; memory: needs none",
             #[cfg(feature = "sqlite")]
-            Some(("sqlite", file)) if file.contains('?') => {
-                Err("sqlite takes no options yet: sqlite:settings.db")
+            Some(("sqlite", file)) if !file.starts_with("//") => {
+                let (file, query) = file.split_once('?').unwrap_or((file, ""));
+                return Ok(Self::Sqlite(file.into(), options(query)?));
             }
-            #[cfg(feature = "sqlite")]
-            Some(("sqlite", file)) if !file.starts_with("//") => Ok(Self::Sqlite(file.into())),
             #[cfg(not(feature = "sqlite"))]
-            Some(("sqlite", _)) => Err("this program was built without sqlite; it has memory:"),
-            _ => Err("not a store: sqlite:settings.db, sqlite:/srv/settings.db and memory: are"),
-        }
+            Some(("sqlite", _)) => "this program was built without sqlite; it has memory:",
+            _ => "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data and memory: are",
+        };
+        Err(wrong.to_owned())
     }
+}
+
+/// Reads `table=NAME&reconcile=10m`.
+#[cfg(feature = "sqlite")]
+fn options(query: &str) -> Result<Options, String> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).try_fold(
+        Options::default(),
+        |options, (name, value)| match name {
+            "table" if !value.is_empty() => Ok(options.table(value)),
+            "table" => Err("table needs a name: ?table=data".to_owned()),
+            "reconcile" => match value::decode("duration", &value.to_owned().into()) {
+                Ok(interval) => Ok(options.reconcile(interval)),
+                Err(error) => Err(format!("reconcile is a duration, as in ?reconcile=10m: {error}")),
+            },
+            other => Err(format!("sqlite has no option {other:?}; it has table and reconcile")),
+        },
+    )
 }
 
 impl fmt::Display for StoreUrl {
@@ -60,7 +92,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Sqlite(path, options) => write!(f, "sqlite:{}?table={}", path.display(), options.table),
         }
     }
 }

@@ -174,7 +174,7 @@ impl History {
             Effect::Stands => None,
         });
         for (revision, (key, value)) in (first..).zip(changed) {
-            let change = Change { key: key.clone(), revision, time, value };
+            let change = Change { key: key.clone(), revision, time, value, too_large: None };
             self.log.insert(revision, change.clone());
             if let Some(old) = self.latest.insert(key, Latest { change, commit }) {
                 self.log.remove(&old.change.revision);

@@ -2,31 +2,79 @@
 //!
 //! The table is the user's, of the four columns that the original has. Triggers on it keep a log, which numbers
 //! every change, whoever made it, and a list of tokens, drawn in the transaction of the change itself
-//! (`sqlite/schema.sql`). One thread writes, another reads; both end with the store.
+//! (`sqlite/schema.sql`). The triggers are not trusted alone: at the start, when the schema has changed, and now and
+//! then, the table is compared with the log. One thread writes, another reads; both end with the store. A file that
+//! takes the place of the one that is served is opened in its stead.
 //!
 //! Not for network file systems: neither SQLite's locks nor the watch on the folder work there.
 
 mod bell;
+mod capture;
 mod commit;
+mod detach;
 mod error;
+mod file;
 mod history;
+mod meta;
 mod open;
 mod reader;
+mod reconcile;
+mod table;
+mod target;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datastream::position::Position;
+use tokio::sync::{RwLock, RwLockReadGuard};
 
+pub use detach::detach;
 pub use error::OpenError;
 
 use self::bell::Bell;
 use self::commit::Forgotten;
+use self::file::{Lock, Log};
 use self::reader::Reader;
+use self::target::Target;
 use self::writer::Writer;
 use crate::store::{Action, Commit, CommitError, Retention, Since, Snapshot, Store, StoreError};
+
+/// How a file is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// The user's table. Default: `data`, the original's.
+    pub table: Arc<str>,
+    /// How often the table is compared with the log, for what triggers cannot see. Default: ten minutes; at least
+    /// 10 ms. It costs some microseconds for each row, in steps between which commits go on.
+    pub reconcile: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { table: "data".into(), reconcile: Duration::from_secs(10 * 60) }
+    }
+}
+
+impl Options {
+    /// Sets [`table`](Self::table).
+    #[must_use]
+    pub fn table(mut self, name: &str) -> Self {
+        self.table = name.into();
+        self
+    }
+
+    /// Sets [`reconcile`](Self::reconcile).
+    #[must_use]
+    pub fn reconcile(mut self, interval: Duration) -> Self {
+        self.reconcile = interval.max(Duration::from_millis(10));
+        self
+    }
+}
 
 /// A store in a SQLite file.
 ///
@@ -34,68 +82,171 @@ use crate::store::{Action, Commit, CommitError, Retention, Since, Snapshot, Stor
 /// What another process writes rings the bell within some milliseconds; within a second where the file system
 /// tells late, and every 20 ms it looks where the folder cannot be watched at all.
 ///
+/// When the table is dropped, or the file removed, the store is not available, and what was read last stays; it goes on
+/// when the table, or a file, is there again. The second store that opens a file is refused, in whichever process.
+///
 /// Dropping it finishes the work that was asked for and closes the file, which blocks for that long.
 #[derive(Debug)]
 pub struct SqliteStore {
-    // The writer is dropped last: it is its connection that brings the WAL into the file.
+    path: PathBuf,
+    options: Options,
+    bell: Arc<Bell>,
+    transactions: Arc<AtomicU64>,
+    /// `None` while the file cannot be opened.
+    open: RwLock<Option<Open>>,
+}
+
+/// A file that is open.
+#[derive(Debug)]
+struct Open {
+    // The writer is dropped after the reader: it is its connection that brings the WAL into the file. The lock last.
     reader: Reader,
     writer: Writer,
-    bell: Arc<Bell>,
+    target: Arc<Target>,
+    log: Log,
+    _lock: Lock,
 }
 
 impl SqliteStore {
     /// Opens the file at `path`, and creates it if there is none. Blocks, as long as SQLite needs.
     ///
-    /// A file that has the table already, in the original's four columns, is adopted: its rows become the first
-    /// commit.
+    /// A file that has the table already, with the original's four columns, is adopted: its rows become the first
+    /// commit. [`detach`] takes out again what that adds.
     ///
     /// # Errors
     ///
     /// [`OpenError`] says in one line what to do. A file that is refused is left as it was.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let opened = open::open(path)?;
-        let head = history::head(&opened.writer).map_err(|error| OpenError::of(path, error))?.position;
-        let bell = Arc::new(Bell::new(&head));
-        let failed = |error: std::io::Error| OpenError::Other { path: path.to_owned(), source: error.into() };
-        Ok(Self {
-            reader: Reader::start(opened.reader, bell.clone(), &opened.path).map_err(failed)?,
-            writer: Writer::start(opened.writer, bell.clone()).map_err(failed)?,
-            bell,
-        })
+        Self::open_with(path, Options::default())
+    }
+
+    /// [`open`](Self::open), with options of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(path: &Path, options: Options) -> Result<Self, OpenError> {
+        let (bell, transactions) = (Arc::new(Bell::default()), Arc::default());
+        let open = Open::new(path, &options, &bell, &transactions, true)?;
+        Ok(Self { path: path.to_owned(), options, bell, transactions, open: RwLock::new(Some(open)) })
     }
 
     /// How many transactions this store has made durable; fewer than commits, where those came together.
     #[must_use]
     pub fn transactions(&self) -> u64 {
-        self.writer.transactions()
+        self.transactions.load(Ordering::Relaxed)
+    }
+
+    /// The open file; what is at its path now, if that is another.
+    async fn current(&self) -> Result<RwLockReadGuard<'_, Option<Open>>, StoreError> {
+        let open = self.open.read().await;
+        if open.as_ref().is_some_and(|open| !open.target.place.is_left()) {
+            return Ok(open);
+        }
+        drop(open);
+        let mut open = self.open.write().await;
+        if open.as_ref().is_none_or(|open| open.target.place.is_left()) {
+            tracing::warn!(path = %self.path.display(), "the database is opened anew: its file is another now");
+            *open = Some(self.reopen(open.take()).await?);
+        }
+        Ok(open.downgrade())
+    }
+
+    async fn reopen(&self, old: Option<Open>) -> Result<Open, StoreError> {
+        let (path, options) = (self.path.clone(), self.options.clone());
+        let (bell, transactions) = (self.bell.clone(), self.transactions.clone());
+        let reopened = tokio::task::spawn_blocking(move || {
+            old.map_or(Ok(()), Open::close).map_err(|error| OpenError::of_io(&path, error))?;
+            Open::new(&path, &options, &bell, &transactions, false)
+        });
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Unavailable(error);
+        reopened.await.map_err(|panicked| failed(panicked.into()))?.map_err(|error| failed(error.into()))
+    }
+}
+
+impl Open {
+    fn new(
+        path: &Path,
+        options: &Options,
+        bell: &Arc<Bell>,
+        transactions: &Arc<AtomicU64>,
+        create: bool,
+    ) -> Result<Self, OpenError> {
+        let opened = open::open(path, &options.table, create)?;
+        let failed = |error: error::Failed| OpenError::Other { path: path.to_owned(), source: error.into() };
+        let head = history::head(&opened.writer).map_err(|error| OpenError::of(path, error))?.position;
+        bell.ring_for(&head);
+        let target = Arc::new(Target::new(
+            options.table.clone(),
+            opened.lock.place(path),
+            bell.clone(),
+            options.reconcile,
+            transactions.clone(),
+        ));
+        let writer = Writer::start(opened.writer, target.clone()).map_err(failed)?;
+        let reader = Reader::start(opened.reader, &opened.path, target.clone(), writer.tasks())
+            .map_err(|error| OpenError::of_io(path, error))?;
+        Ok(Self { reader, writer, target, log: Log::of(&opened.path), _lock: opened.lock })
+    }
+
+    /// Closes a file in whose place there is another.
+    fn close(self) -> std::io::Result<()> {
+        let Self { reader, writer, target, log, _lock } = self;
+        drop(reader);
+        drop(writer);
+        if target.place.is_moved() { log.discard() } else { Ok(()) }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let read = self.reader.run(read).await?;
+        if self.target.is_unfit() {
+            return Err(StoreError::Unavailable("the table cannot be served as it is now".into()));
+        }
+        Ok(read)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&rusqlite::Connection, &str) -> Result<T, CommitError> + Send + 'static,
+    ) -> Result<T, CommitError> {
+        let table = self.target.table.clone();
+        self.writer.run(bytes, move |connection| work(connection, &table)).await
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn load(&self) -> Result<Snapshot, StoreError> {
-        self.reader.run(history::snapshot).await
+        opened(&*self.current().await?)?.read(history::snapshot).await
     }
 
     async fn changes(&self, after: &Position) -> Result<Since, StoreError> {
         let after = after.clone();
-        self.reader.run(move |connection| history::since(connection, &after)).await
+        opened(&*self.current().await?)?.read(move |connection| history::since(connection, &after)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
-        self.writer.run(bytes(&commit), move |connection| commit::commit(connection, &commit)).await
+        let bytes = bytes(&commit);
+        let apply = move |connection: &_, table: &_| commit::commit(connection, table, &commit);
+        opened(&*self.current().await?)?.write(bytes, apply).await
     }
 
     async fn seed(&self, commit: Commit) -> Result<bool, CommitError> {
-        self.writer.run(bytes(&commit), move |connection| commit::seed(connection, commit)).await
+        let bytes = bytes(&commit);
+        let apply = move |connection: &_, table: &_| commit::seed(connection, table, commit);
+        opened(&*self.current().await?)?.write(bytes, apply).await
     }
 
     /// In steps, between which commits go on.
     async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
         let mut from = 0;
         loop {
-            let step = move |connection: &_| Ok(commit::forget(connection, retention, from)?);
-            match self.writer.run(0, step).await {
+            let step = move |connection: &_, _: &_| Ok(commit::forget(connection, retention, from)?);
+            match opened(&*self.current().await?)?.write(0, step).await {
                 Ok(Forgotten { next: Some(next), .. }) => from = next,
                 Ok(Forgotten { compacted_to, next: None }) => return Ok(compacted_to),
                 Err(CommitError::Store(error)) => return Err(error),
@@ -109,6 +260,10 @@ impl Store for SqliteStore {
     async fn rung(&self) {
         self.bell.rung().await;
     }
+}
+
+fn opened(open: &Option<Open>) -> Result<&Open, StoreError> {
+    open.as_ref().ok_or_else(|| StoreError::Unavailable("the file is not open".into()))
 }
 
 /// About what a commit costs the transaction that it joins.

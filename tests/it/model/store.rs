@@ -113,7 +113,13 @@ fn change((key, latest): (&Key, &Latest)) -> Change {
         value_type: Arc::from(*value_type),
     };
     let value = latest.text.as_ref().map(stored);
-    Change { key: Arc::from(*key), revision: latest.revision, time: SystemTime::UNIX_EPOCH, value }
+    Change {
+        key: Arc::from(*key),
+        revision: latest.revision,
+        time: SystemTime::UNIX_EPOCH,
+        value,
+        too_large: None,
+    }
 }
 
 impl ModelStore {

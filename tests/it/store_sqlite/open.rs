@@ -60,12 +60,12 @@ fn a_refused_file_is_left_as_it_was() {
         (
             "other columns",
             |path| make(path, "CREATE TABLE data (id INTEGER PRIMARY KEY, key TEXT, value BLOB)"),
-            |error| matches!(error, OpenError::OtherTable { .. }),
+            |error| matches!(error, OpenError::Unfit { .. }),
         ),
         (
             "a view",
             |path| make(path, "CREATE VIEW data AS SELECT 1 AS key, 2 AS value"),
-            |error| matches!(error, OpenError::OtherTable { .. }),
+            |error| matches!(error, OpenError::Unfit { .. }),
         ),
         (
             "utf-16",
@@ -105,7 +105,7 @@ fn a_log_beside_a_refused_file_is_left_as_it_was() {
         std::fs::copy(name(&crashed), name(&file)).expect("a copy");
     }
     let before = file.contents();
-    assert!(matches!(file.open(), Err(OpenError::OtherTable { .. })));
+    assert!(matches!(file.open(), Err(OpenError::Unfit { .. })));
     let mut after = file.contents();
     // The index of a log that is still there; SQLite makes it anew.
     after.retain(|(path, _)| !path.to_string_lossy().ends_with("-shm"));

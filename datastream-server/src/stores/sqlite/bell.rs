@@ -12,18 +12,13 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 /// Rings when the head is another than the one that it rang for last.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Bell {
     rung_for: AtomicU64,
     notify: Notify,
 }
 
 impl Bell {
-    /// A bell that has rung for `head`.
-    pub(super) fn new(head: &Position) -> Self {
-        Self { rung_for: AtomicU64::new(name(head)), notify: Notify::new() }
-    }
-
     pub(super) fn ring_for(&self, head: &Position) {
         // Only the change counts; nothing else is published by this word.
         if self.rung_for.swap(name(head), Ordering::Relaxed) != name(head) {
@@ -31,13 +26,18 @@ impl Bell {
         }
     }
 
+    /// Rings, whatever the head.
+    pub(super) fn ring(&self) {
+        self.notify.notify_one();
+    }
+
     pub(super) async fn rung(&self) {
         self.notify.notified().await;
     }
 }
 
-/// The random bytes of a token name its position, in whichever history.
-fn name(head: &Position) -> u64 {
+/// The random bytes of a token name its position, in whichever history. 0 stands for one that is not known.
+pub(super) fn name(head: &Position) -> u64 {
     head.token.last_chunk().map_or(0, |drawn| u64::from_be_bytes(*drawn))
 }
 

@@ -6,19 +6,26 @@
 use datastream::position::Position;
 use rusqlite::{Connection, Result, params};
 
-use super::history;
+use super::table::quoted;
+use super::{history, reconcile};
 use crate::store::{Action, Commit, CommitError, Effect, Operation, Retention, StoreError};
 
 /// How many rows one transaction of [`forget`] looks at: some milliseconds, in which commits wait.
 const STEP: i64 = 1000;
 
-/// Applies `commit`. On an error the caller rolls back.
-pub(super) fn commit(connection: &Connection, commit: &Commit) -> Result<Position, CommitError> {
+/// Applies `commit` to `table`. On an error the caller rolls back.
+///
+/// It is decided by what the table holds, which the log is brought to first: what was deleted past the triggers does
+/// not stand, and a push of it is one.
+pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
+    for operation in &commit.operations {
+        reconcile::compare_key(connection, table, &operation.key)?;
+    }
     let before = history::head(connection)?.position;
     let applied = commit
         .operations
         .iter()
-        .map(|operation| apply(connection, operation))
+        .map(|operation| apply(connection, table, operation))
         .collect::<Result<Vec<Applied>, CommitError>>()?;
     match applied.iter().filter(|applied| matches!(applied, Applied::Written)).count() {
         0 => standing(connection, before, &applied),
@@ -27,7 +34,7 @@ pub(super) fn commit(connection: &Connection, commit: &Commit) -> Result<Positio
 }
 
 /// Applies those puts of `seed` whose key is not live, unless that was done before.
-pub(super) fn seed(connection: &Connection, mut seed: Commit) -> Result<bool, CommitError> {
+pub(super) fn seed(connection: &Connection, table: &str, mut seed: Commit) -> Result<bool, CommitError> {
     if connection.prepare_cached("SELECT 1 FROM datastream_meta WHERE name = 'seeded'")?.exists([])? {
         return Ok(false);
     }
@@ -39,7 +46,7 @@ pub(super) fn seed(connection: &Connection, mut seed: Commit) -> Result<bool, Co
         }
     }
     seed.operations = puts;
-    commit(connection, &seed)?;
+    commit(connection, table, &seed)?;
     connection.execute("INSERT INTO datastream_meta (name, value) VALUES ('seeded', 1)", [])?;
     Ok(true)
 }
@@ -53,21 +60,26 @@ enum Applied {
     Unknown,
 }
 
-fn apply(connection: &Connection, operation: &Operation) -> Result<Applied, CommitError> {
+fn apply(connection: &Connection, table: &str, operation: &Operation) -> Result<Applied, CommitError> {
+    let table = quoted(table);
     let latest = history::latest(connection, &operation.key)?;
     match operation.decide(latest.as_ref().map(|(held, _)| held))? {
         Effect::Write(stored) => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO \"data\" (key, value, value_type, updated_at)
-                     VALUES (?1, ?2, ?3, CURRENT_TIMESTAMP)
-                     ON CONFLICT (key) DO UPDATE SET value = excluded.value,
-                       value_type = excluded.value_type, updated_at = excluded.updated_at",
-                )?
-                .execute(params![operation.key, &stored.value[..], stored.value_type])?;
+            let write = format!(
+                "INSERT INTO {table} (key, value, value_type, updated_at)
+                 VALUES (?1, ?2, ?3, CURRENT_TIMESTAMP)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value,
+                   value_type = excluded.value_type, updated_at = excluded.updated_at"
+            );
+            connection.prepare_cached(&write)?.execute(params![
+                operation.key,
+                &stored.value[..],
+                stored.value_type
+            ])?;
         }
         Effect::Remove => {
-            connection.prepare_cached("DELETE FROM \"data\" WHERE key = ?1")?.execute([&operation.key])?;
+            let remove = format!("DELETE FROM {table} WHERE key = ?1");
+            connection.prepare_cached(&remove)?.execute([&operation.key])?;
         }
         Effect::Stands => {
             return Ok(latest.map_or(Applied::Unknown, |(_, commit)| Applied::Stands(commit)));

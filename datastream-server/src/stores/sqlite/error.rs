@@ -1,5 +1,6 @@
 //! What SQLite's errors mean to a caller. None of ours holds a value: SQLite names tables and columns only.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,16 +69,55 @@ pub enum OpenError {
         /// The newest schema that this version knows.
         known: i64,
     },
-    /// The file has a table of the same name, and of another shape.
+    /// The table cannot be served rightly, or there is none of that name.
+    #[error("{path:?}: the table {table:?} {rule}")]
+    Unfit {
+        /// The file asked for.
+        path: PathBuf,
+        /// The name of the table.
+        table: String,
+        /// What is wrong with it, and what to do, in words that follow its name.
+        rule: String,
+    },
+    /// The file is served already, with another table.
     #[error(
-        "{path:?} has a table {table:?} whose columns are not key TEXT PRIMARY KEY, value BLOB, value_type TEXT, \
-         updated_at DATETIME; name another file"
+        "{path:?} serves the table {served:?}, not {asked:?}: name that one, or take it out first \
+         (datastream-server detach)"
     )]
     OtherTable {
         /// The file asked for.
         path: PathBuf,
-        /// The name of the table.
-        table: &'static str,
+        /// The table that it serves.
+        served: String,
+        /// The table asked for.
+        asked: String,
+    },
+    /// Another server serves the file.
+    #[error("{path:?} is served by another process: stop it first; one file has one server")]
+    Served {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// There is nothing to take out of the file.
+    #[error("{path:?} holds nothing of datastream")]
+    NotAdopted {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// The file was there when the store was opened, and is there no more.
+    #[error("{path:?} is gone; put it back")]
+    Gone {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// There is no space for what the store adds.
+    #[error("{path:?} cannot be set up: the disk is full; make room")]
+    Full {
+        /// The file asked for.
+        path: PathBuf,
+        /// What found no room.
+        #[source]
+        source: Error,
     },
     /// The file holds its texts as UTF-16.
     #[error(
@@ -113,29 +153,68 @@ impl OpenError {
             Some(ErrorCode::NotADatabase) => Self::NotADatabase { path },
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, source },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, source },
+            Some(ErrorCode::DiskFull) => Self::Full { path, source },
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 Self::NotWritable { path, source: Some(source) }
             }
             _ => Self::Other { path, source: source.into() },
         }
     }
+
+    pub(super) fn of_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotWritable { path, source: None }
+            }
+            _ => Self::Other { path, source: source.into() },
+        }
+    }
+
+    pub(super) fn of_commit(path: &Path, source: CommitError) -> Self {
+        Self::Other { path: path.to_owned(), source: source.into() }
+    }
 }
 
-impl From<Arc<Error>> for StoreError {
-    fn from(error: Arc<Error>) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full(error.into()),
-            Some(ErrorCode::ReadOnly) => Self::ReadOnly(error.into()),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.into()),
-            // Busy, locked, an error of the disk; and what this store does not foresee, which a retry harms least.
-            _ => Self::Unavailable(error.into()),
+/// Why a transaction was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// SQLite could not.
+    #[error(transparent)]
+    Sqlite(#[from] Error),
+    /// The user's table cannot be served as it is now.
+    #[error("the table {table:?} {rule}")]
+    Unfit { table: String, rule: String },
+    /// The file was moved, or written over.
+    #[error("another file has taken the place of the database")]
+    Left,
+    /// A thread could not be started.
+    #[error(transparent)]
+    Thread(#[from] io::Error),
+    /// A commit of our own was refused.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl From<Arc<Failed>> for StoreError {
+    fn from(failed: Arc<Failed>) -> Self {
+        match &*failed {
+            Failed::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => Self::Full(failed.into()),
+                Some(ErrorCode::ReadOnly) => Self::ReadOnly(failed.into()),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(failed.into()),
+                // Busy, locked, an error of the disk; and what this store does not foresee, which a retry harms least.
+                _ => Self::Unavailable(failed.into()),
+            },
+            Failed::Commit(CommitError::Store(StoreError::Corrupt(_))) => Self::Corrupt(failed.into()),
+            _ => Self::Unavailable(failed.into()),
         }
     }
 }
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        Arc::new(error).into()
+        Arc::new(Failed::from(error)).into()
     }
 }
 

@@ -7,7 +7,11 @@ use bytes::Bytes;
 use datastream::position::Position;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
+use crate::config::MAX_VALUE_BYTES;
 use crate::store::{Batch, Change, Held, Since, Snapshot, Stored};
+
+/// The largest value that is read, in bytes; of what is larger, the size alone.
+const LARGEST: i64 = MAX_VALUE_BYTES as i64;
 
 /// Where the history stands.
 pub(super) struct Head {
@@ -61,14 +65,15 @@ pub(super) fn snapshot(connection: &Connection) -> Result<Snapshot> {
     let head = head(connection)?;
     // The inner query reads the index alone, so superseded values cost nothing here.
     let mut query = connection.prepare_cached(
-        "SELECT key, revision, CAST(round(unixepoch(time, 'subsec') * 1000) AS INTEGER), type, value
+        "SELECT key, revision, CAST(round(unixepoch(time, 'subsec') * 1000) AS INTEGER), type,
+           CASE WHEN length(value) <= ?2 THEN value END, length(value)
          FROM (SELECT max(revision) AS revision FROM datastream_log WHERE key IS NOT NULL GROUP BY key)
            JOIN datastream_log USING (revision)
          WHERE value IS NOT NULL OR revision > ?1",
     )?;
-    let changes = query.query_map([head.compacted_to.cast_signed()], change)?;
+    let changes = query.query_map([head.compacted_to.cast_signed(), LARGEST], change)?;
     Ok(Snapshot {
-        changes: changes.filter_map(Result::transpose).collect::<Result<_>>()?,
+        changes: changes.collect::<Result<_>>()?,
         positions: positions_after(connection, &head, head.compacted_to)?,
         position: head.position,
         compacted_to: head.compacted_to,
@@ -93,11 +98,12 @@ pub(super) fn since(connection: &Connection, after: &Position) -> Result<Since> 
 /// To the end, never a part: what one transaction wrote must be seen together.
 fn changes_after(connection: &Connection, revision: u64) -> Result<Vec<Change>> {
     let mut query = connection.prepare_cached(
-        "SELECT key, revision, CAST(round(unixepoch(time, 'subsec') * 1000) AS INTEGER), type, value
+        "SELECT key, revision, CAST(round(unixepoch(time, 'subsec') * 1000) AS INTEGER), type,
+           CASE WHEN length(value) <= ?2 THEN value END, length(value)
          FROM datastream_log WHERE revision > ?1 AND key IS NOT NULL ORDER BY revision",
     )?;
-    let changes = query.query_map([revision.cast_signed()], change)?;
-    changes.filter_map(Result::transpose).collect()
+    let changes = query.query_map([revision.cast_signed(), LARGEST], change)?;
+    changes.collect()
 }
 
 fn positions_after(connection: &Connection, head: &Head, revision: u64) -> Result<Vec<Position>> {
@@ -113,19 +119,26 @@ fn position(identity: &[u8], row: &Row<'_>) -> Result<Position> {
     Ok(Position { revision: row.get::<_, i64>(0)?.cast_unsigned(), token: [identity, drawn].concat().into() })
 }
 
-/// A key that is no UTF-8 cannot be named on the wire, and is not served.
-fn change(row: &Row<'_>) -> Result<Option<Change>> {
-    let Ok(key) = row.get_ref(0)?.as_str() else {
-        tracing::debug!("a key that is not UTF-8 is not served");
-        return Ok(None);
-    };
+fn change(row: &Row<'_>) -> Result<Change> {
     let millis = row.get::<_, Option<i64>>(2)?.and_then(|millis| u64::try_from(millis).ok()).unwrap_or(0);
-    Ok(Some(Change {
-        key: Arc::from(key),
+    let value = stored(row, 3, 4)?;
+    let bytes = row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned);
+    Ok(Change {
+        key: key(row)?,
         revision: row.get::<_, i64>(1)?.cast_unsigned(),
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(millis),
-        value: stored(row, 3, 4)?,
-    }))
+        too_large: bytes.filter(|_| value.is_none()),
+        value,
+    })
+}
+
+/// A key that is no UTF-8 cannot be named on the wire. It is given a name that no key may have.
+fn key(row: &Row<'_>) -> Result<Arc<str>> {
+    let bytes = row.get_ref(0)?.as_bytes()?;
+    Ok(match std::str::from_utf8(bytes) {
+        Ok(key) => Arc::from(key),
+        Err(_) => Arc::from(format!("{}\0", String::from_utf8_lossy(bytes))),
+    })
 }
 
 fn stored(row: &Row<'_>, value_type: usize, value: usize) -> Result<Option<Stored>> {

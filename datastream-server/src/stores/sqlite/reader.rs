@@ -1,7 +1,7 @@
 //! The one connection that reads, on a thread of its own.
 //!
 //! It copies rows out at once, so that no read keeps the WAL from being checkpointed; and it looks whether
-//! anybody wrote: soon after it is woken, else seldom.
+//! anybody wrote: soon after it is woken, else seldom. What it finds that is to be done it leaves to the writer.
 
 use std::io;
 use std::path::Path;
@@ -9,14 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use datastream::position::Position;
 use notify::RecommendedWatcher;
 use rusqlite::Connection;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
-use super::bell::{self, Bell};
-use super::history;
+use super::target::Target;
+use super::writer::Task;
+use super::{bell, history};
 use crate::store::StoreError;
 
 /// How many reads may wait; one more is [`StoreError::Unavailable`].
@@ -25,6 +28,8 @@ const QUEUE: usize = 1024;
 const SOON: Duration = Duration::from_millis(1);
 /// The net under the watch.
 const SELDOM: Duration = Duration::from_secs(1);
+/// For how long nobody wrote when the log is brought into the file.
+const QUIET: Duration = Duration::from_secs(1);
 /// The same where the folder cannot be watched; a look costs some microseconds.
 const UNWATCHED: Duration = Duration::from_millis(20);
 
@@ -43,8 +48,13 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads on `connection`, rings `bell`, and watches the folder of `path`, which is canonical.
-    pub(super) fn start(connection: Connection, bell: Arc<Bell>, path: &Path) -> io::Result<Self> {
+    /// Reads on `connection`, and watches the folder of `path`, which is canonical. What is to be done goes to `tasks`.
+    pub(super) fn start(
+        connection: Connection,
+        path: &Path,
+        target: Arc<Target>,
+        tasks: Option<Sender<Task>>,
+    ) -> io::Result<Self> {
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
         let woken = Arc::new(AtomicBool::new(false));
         let watcher = bell::watch(path, wake(jobs.clone(), woken.clone()))
@@ -53,7 +63,8 @@ impl Reader {
             })
             .ok();
         let pace = Pace::new(if watcher.is_some() { SELDOM } else { UNWATCHED });
-        let mut work = Work { connection, bell, woken, pace, seen: None };
+        let chores = Chores { compare_at: Instant::now() + target.compare, changed: None };
+        let mut work = Work { connection, target, tasks, woken, pace, seen: Seen::default(), chores };
         let thread =
             std::thread::Builder::new().name("sqlite-reader".into()).spawn(move || work.run(&queue))?;
         Ok(Self { watcher, jobs, thread: Some(thread) })
@@ -100,11 +111,32 @@ fn wake(jobs: SyncSender<Job>, woken: Arc<AtomicBool>) -> impl Fn() + Send + 'st
 /// What the thread owns.
 struct Work {
     connection: Connection,
-    bell: Arc<Bell>,
+    target: Arc<Target>,
+    tasks: Option<Sender<Task>>,
     woken: Arc<AtomicBool>,
     pace: Pace,
-    /// The `data_version` that was last looked at; it changes with every commit of another connection.
-    seen: Option<i64>,
+    seen: Seen,
+    chores: Chores,
+}
+
+/// What was last looked at.
+#[derive(Default)]
+struct Seen {
+    /// `data_version`, which changes with every commit of another connection.
+    data: Option<i64>,
+    /// SQLite's number of the schema.
+    schema: Option<i64>,
+    /// When the file itself was written.
+    written: Option<SystemTime>,
+    head: Option<Position>,
+}
+
+/// What is to be done by the writer.
+struct Chores {
+    /// When the table is to be compared with the log.
+    compare_at: Instant,
+    /// When somebody last wrote, until the log is brought into the file.
+    changed: Option<Instant>,
 }
 
 impl Work {
@@ -129,13 +161,67 @@ impl Work {
     }
 
     fn look(&mut self) -> rusqlite::Result<()> {
+        if self.target.place.is_moved() {
+            self.leave();
+            return Ok(());
+        }
+        let written = self.target.place.written();
+        let is_written = std::mem::replace(&mut self.seen.written, written) != written;
+        if is_written {
+            // What is cached may be what was there before somebody wrote over it.
+            self.connection.execute_batch("PRAGMA shrink_memory")?;
+        }
         let version =
             self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        if self.seen != Some(version) {
-            self.bell.ring_for(&history::head(&self.connection)?.position);
-            self.seen = Some(version);
+        let is_changed = self.seen.data != Some(version);
+        if is_changed || is_written {
+            self.look_at_history(is_written)?;
+            self.seen.data = Some(version);
         }
+        if is_changed {
+            self.chores.changed = Some(Instant::now());
+        }
+        self.give_out();
         Ok(())
+    }
+
+    fn look_at_history(&mut self, is_written: bool) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        let schema = transaction.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        let head = history::head(&transaction)?.position;
+        let is_continued = match &self.seen.head {
+            Some(seen) => *seen == head || history::position_at(&transaction, seen.revision)? == *seen,
+            None => true,
+        };
+        drop(transaction);
+        if is_written && !is_continued {
+            self.leave();
+        }
+        if self.seen.schema.replace(schema).is_some_and(|seen| seen != schema) {
+            self.chores.compare_at = Instant::now();
+        }
+        self.target.bell.ring_for(&head);
+        self.seen.head = Some(head);
+        Ok(())
+    }
+
+    /// Another file, or another history, is in the place of ours: the next call opens it.
+    fn leave(&self) {
+        self.target.place.leave();
+        self.target.bell.ring();
+    }
+
+    /// What the writer has no room for now is given out at the next look.
+    fn give_out(&mut self) {
+        let Some(tasks) = &self.tasks else { return };
+        let now = Instant::now();
+        if now >= self.chores.compare_at && tasks.try_send(Task::Compare).is_ok() {
+            self.chores.compare_at = now + self.target.compare;
+        }
+        let is_quiet = self.chores.changed.is_some_and(|changed| now >= changed + QUIET);
+        if is_quiet && tasks.try_send(Task::Checkpoint).is_ok() {
+            self.chores.changed = None;
+        }
     }
 }
 

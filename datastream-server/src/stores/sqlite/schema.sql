@@ -1,12 +1,8 @@
--- What this store adds to a database. All of it is plain SQL, so that any program that opens the file, the
--- sqlite3 shell included, keeps the log while it writes the table. {table} is the quoted name of the table.
+-- What this store adds to a database beside the triggers on the user's table (capture.rs). All of it is plain SQL, so
+-- that any program that opens the file, the sqlite3 shell included, keeps the log while it writes the table.
 
-CREATE TABLE IF NOT EXISTS {table} (
-  key TEXT PRIMARY KEY,
-  value BLOB,
-  value_type TEXT,
-  updated_at DATETIME DEFAULT CURRENT_TIMESTAMP
-);
+-- schema_version, identity, compacted_to, the name of the table that is served, the journal mode that the file had,
+-- the trigger of the original, and whether the samples were seeded.
 
 CREATE TABLE IF NOT EXISTS datastream_meta (name TEXT PRIMARY KEY, value);
 
@@ -60,26 +56,4 @@ BEGIN
       (SELECT value FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1)
     OR held.type IS NOT
       (SELECT type FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1);
-END;
-
-CREATE TRIGGER IF NOT EXISTS datastream_insert AFTER INSERT ON {table}
-BEGIN
-  INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
-END;
-CREATE TRIGGER IF NOT EXISTS datastream_update AFTER UPDATE OF key, value, value_type ON {table}
-BEGIN
-  INSERT INTO datastream_capture (key) SELECT OLD.key WHERE OLD.key IS NOT NEW.key;
-  INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
-END;
-CREATE TRIGGER IF NOT EXISTS datastream_delete AFTER DELETE ON {table}
-BEGIN
-  INSERT INTO datastream_capture (key) VALUES (OLD.key);
-END;
-
--- Of the name and effect of the original's trigger, which updates a row inside its own update. The last
--- condition ends it where a foreign connection has recursive triggers on.
-CREATE TRIGGER IF NOT EXISTS set_updated_at AFTER UPDATE ON {table}
-WHEN NEW.updated_at IS OLD.updated_at AND NEW.updated_at IS NOT CURRENT_TIMESTAMP
-BEGIN
-  UPDATE {table} SET updated_at = CURRENT_TIMESTAMP WHERE key IS NEW.key;
 END;

@@ -1,0 +1,119 @@
+//! What this store adds to a user's database, and takes away again.
+//!
+//! The log, its tokens and the view that leads into it are objects of our own (`schema.sql`). On the user's table
+//! there are triggers only, and these are compared with what they should be whenever the schema has changed: a
+//! table that was dropped and made again, or renamed, has lost them.
+
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use super::table::quoted;
+
+/// The trigger of the original, whose name ours takes.
+const UPDATED_AT: &str = "set_updated_at";
+
+/// The triggers on the user's table.
+const TRIGGERS: [(&str, &str); 3] = [
+    (
+        "datastream_insert",
+        "CREATE TRIGGER datastream_insert AFTER INSERT ON {table}
+BEGIN
+  INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
+END",
+    ),
+    (
+        "datastream_update",
+        "CREATE TRIGGER datastream_update AFTER UPDATE OF key, value, value_type ON {table}
+BEGIN
+  INSERT INTO datastream_capture (key) SELECT OLD.key WHERE OLD.key IS NOT NEW.key;
+  INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
+END",
+    ),
+    (
+        "datastream_delete",
+        "CREATE TRIGGER datastream_delete AFTER DELETE ON {table}
+BEGIN
+  INSERT INTO datastream_capture (key) VALUES (OLD.key);
+END",
+    ),
+];
+
+/// Of the name and effect of the original's trigger, which updates a row inside its own update. The last
+/// condition ends it where a foreign connection has recursive triggers on.
+const SET_UPDATED_AT: &str = "CREATE TRIGGER set_updated_at AFTER UPDATE ON {table}
+WHEN NEW.updated_at IS OLD.updated_at AND NEW.updated_at IS NOT CURRENT_TIMESTAMP
+BEGIN
+  UPDATE {table} SET updated_at = CURRENT_TIMESTAMP WHERE key IS NEW.key;
+END";
+
+/// The table as the original makes it, for a database that has none.
+const TABLE: &str = "CREATE TABLE {table} (
+  key TEXT PRIMARY KEY,
+  value BLOB,
+  value_type TEXT,
+  updated_at DATETIME DEFAULT CURRENT_TIMESTAMP
+)";
+
+/// Makes the table, with the trigger that the original gives it.
+pub(super) fn create_table(connection: &Connection, table: &str) -> Result<()> {
+    connection.execute_batch(&on(TABLE, table))?;
+    connection.execute_batch(&on(SET_UPDATED_AT, table))
+}
+
+/// Adds what is missing: to a database that has nothing of ours, or has lost some of it.
+pub(super) fn install(connection: &Connection, table: &str) -> Result<()> {
+    connection.execute_batch(include_str!("schema.sql"))?;
+    for (name, sql) in TRIGGERS {
+        let wanted = on(sql, table);
+        if trigger(connection, name)?.as_ref() != Some(&wanted) {
+            connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}; {wanted}"))?;
+        }
+    }
+    replace_original(connection, table)
+}
+
+/// The original's own trigger updates the row inside its update; what it was is kept for [`remove`].
+fn replace_original(connection: &Connection, table: &str) -> Result<()> {
+    let theirs = trigger(connection, UPDATED_AT)?.filter(|sql| sql.to_uppercase().contains("BEFORE UPDATE"));
+    let Some(theirs) = theirs.filter(|_| is_on(connection, table).unwrap_or(false)) else { return Ok(()) };
+    connection.execute(
+        "INSERT OR REPLACE INTO datastream_meta (name, value) VALUES (?1, ?2)",
+        [UPDATED_AT, &theirs],
+    )?;
+    connection.execute_batch(&format!("DROP TRIGGER {UPDATED_AT}; {}", on(SET_UPDATED_AT, table)))
+}
+
+/// Takes everything of ours away, and puts the original's trigger back where it was.
+pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
+    let original: Option<String> = connection
+        .query_row("SELECT value FROM datastream_meta WHERE name = ?1", [UPDATED_AT], |row| row.get(0))
+        .optional()?;
+    if trigger(connection, UPDATED_AT)? == Some(on(SET_UPDATED_AT, table)) {
+        connection.execute_batch(&format!("DROP TRIGGER {UPDATED_AT}"))?;
+        connection.execute_batch(&original.unwrap_or_default())?;
+    }
+    for (name, _) in TRIGGERS {
+        connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}"))?;
+    }
+    connection.execute_batch(
+        "DROP VIEW IF EXISTS datastream_capture;
+         DROP TABLE IF EXISTS datastream_log;
+         DROP TABLE IF EXISTS datastream_token;
+         DROP TABLE IF EXISTS datastream_meta;",
+    )
+}
+
+/// How the trigger of this name is written, whatever table it is on.
+fn trigger(connection: &Connection, name: &str) -> Result<Option<String>> {
+    let sql = "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?1";
+    connection.query_row(sql, [name], |row| row.get(0)).optional()
+}
+
+fn is_on(connection: &Connection, table: &str) -> Result<bool> {
+    let sql =
+        "SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?1 AND lower(tbl_name) = lower(?2)";
+    connection.prepare(sql)?.exists(params![UPDATED_AT, table])
+}
+
+fn on(sql: &str, table: &str) -> String {
+    sql.replace("{table}", &quoted(table))
+}

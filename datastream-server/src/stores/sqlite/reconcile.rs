@@ -1,0 +1,154 @@
+//! Comparing the table with the log, and committing the difference.
+//!
+//! Triggers see almost everything, not all: REPLACE through a second unique column deletes a row in silence, and a
+//! table that was made again has no triggers at all. So the table is the truth, and each of its rows is fed into the
+//! log once more, which takes only what differs from its latest.
+
+use datastream::position::Position;
+use rusqlite::{Connection, Result};
+
+use super::commit::annotate;
+use super::history;
+use super::table::quoted;
+use crate::store::{Commit, CommitError};
+
+/// How many keys one step looks at: some milliseconds, in which commits wait.
+const STEP: i64 = 500;
+
+/// Whose the commits are.
+const AUTHOR: &str = "reconcile";
+
+/// A comparison that is under way, in steps between which commits go on.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    pass: Pass,
+    /// The last key that was looked at.
+    after: String,
+}
+
+/// The order is that of a comparison: what a rename left and brought is there, then gone.
+#[derive(Debug)]
+enum Pass {
+    /// The rows of the table.
+    Rows,
+    /// The keys of the log that have no row.
+    Gone,
+}
+
+impl Comparison {
+    pub(super) fn new() -> Self {
+        Self { pass: Pass::Rows, after: String::new() }
+    }
+
+    /// Compares the next keys, and commits what differs. Returns whether there is more to compare.
+    pub(super) fn step(&mut self, connection: &Connection, table: &str) -> Result<bool, CommitError> {
+        let last = committing(connection, || match self.pass {
+            Pass::Rows => capture_rows(connection, table, &self.after),
+            Pass::Gone => capture_gone(connection, table, &self.after),
+        })?;
+        match (last, &self.pass) {
+            (Some(last), _) => self.after = last,
+            (None, Pass::Rows) => *self = Self { pass: Pass::Gone, after: String::new() },
+            (None, Pass::Gone) => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Compares all of the table, and commits what differs.
+pub(super) fn compare(connection: &Connection, table: &str) -> Result<(), CommitError> {
+    committing(connection, || {
+        let mut after = String::new();
+        while let Some(last) = capture_rows(connection, table, &after)? {
+            after = last;
+        }
+        after.clear();
+        while let Some(last) = capture_gone(connection, table, &after)? {
+            after = last;
+        }
+        Ok(())
+    })
+}
+
+/// Brings the log to what the table holds of one key. Without a commit's words: somebody wrote it before.
+pub(super) fn compare_key(connection: &Connection, table: &str, key: &str) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO datastream_capture (key, value, value_type, time)
+         SELECT asked.key, held.value, held.value_type, held.updated_at
+         FROM (SELECT ?1 AS key) AS asked LEFT JOIN {} AS held ON held.key = asked.key",
+        quoted(table)
+    );
+    connection.prepare_cached(&sql)?.execute([key])?;
+    Ok(())
+}
+
+/// How many rows have a key that is no text, and so none that a message could name.
+pub(super) fn unkeyed(connection: &Connection, table: &str) -> Result<u64> {
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM {table} WHERE key IS NULL) + (SELECT count(*) FROM {table} WHERE key < '')
+           + (SELECT count(*) FROM {table} WHERE key >= x'')",
+        table = quoted(table)
+    );
+    connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+}
+
+/// What `capture` adds to the log becomes one commit.
+fn committing<T>(connection: &Connection, capture: impl FnOnce() -> Result<T>) -> Result<T, CommitError> {
+    let before = history::head(connection)?.position.revision;
+    let captured = capture()?;
+    let Position { revision, .. } = history::head(connection)?.position;
+    if revision > before {
+        let commit = Commit { author: AUTHOR.to_owned(), ..Commit::default() };
+        annotate(connection, &commit, before, 0)?;
+        let changes = revision - before;
+        tracing::warn!(changes, "the table was changed past its triggers: what differed is committed now");
+    }
+    Ok(captured)
+}
+
+/// Feeds the rows of the next keys into the log. Returns the last of these keys, if there is one.
+fn capture_rows(connection: &Connection, table: &str, after: &str) -> Result<Option<String>> {
+    // Every text sorts before every blob.
+    let next = format!(
+        "SELECT max(key) FROM
+           (SELECT key FROM {table} WHERE key > ?1 AND key < x'' ORDER BY key LIMIT {STEP})",
+        table = quoted(table)
+    );
+    let capture = format!(
+        "INSERT INTO datastream_capture (key, value, value_type, time)
+         SELECT key, value, value_type, updated_at FROM {} WHERE key > ?1 AND key <= ?2",
+        quoted(table)
+    );
+    step(connection, &next, &capture, after)
+}
+
+/// Feeds those of the next keys that have no row into the log: as deletions, where it has them.
+fn capture_gone(connection: &Connection, table: &str, after: &str) -> Result<Option<String>> {
+    // One look-up for each key, however long its history.
+    let known = format!(
+        "WITH RECURSIVE known (key) AS (
+           SELECT min(key) FROM datastream_log WHERE key > ?1
+           UNION ALL
+           SELECT (SELECT min(key) FROM datastream_log WHERE key > known.key) FROM known
+           WHERE known.key IS NOT NULL LIMIT {STEP}
+         )"
+    );
+    let next = format!("{known} SELECT max(key) FROM known");
+    let capture = format!(
+        "INSERT INTO datastream_capture (key) {known}
+         SELECT key FROM known WHERE key <= ?2 AND NOT EXISTS (SELECT 1 FROM {} AS held WHERE held.key = known.key)",
+        quoted(table)
+    );
+    step(connection, &next, &capture, after)
+}
+
+fn step(connection: &Connection, next: &str, capture: &str, after: &str) -> Result<Option<String>> {
+    // A key that is no UTF-8 is passed over, with the others of its step behind it.
+    let last: Option<String> = connection.prepare_cached(next)?.query_row([after], |row| {
+        Ok(row.get_ref(0)?.as_bytes_or_null()?.map(|key| String::from_utf8_lossy(key).into_owned()))
+    })?;
+    if let Some(last) = &last {
+        connection.prepare_cached(capture)?.execute([after, last])?;
+    }
+    Ok(last)
+}
