@@ -1,8 +1,11 @@
 //! The store `sqlite` keeps what every store promises, and what only it can: it outlives its process, and sees
 //! what others write into its file.
 
+mod adopted;
 mod foreign;
 mod open;
+mod reconciled;
+mod replaced;
 
 use std::path::PathBuf;
 use std::sync::Arc;

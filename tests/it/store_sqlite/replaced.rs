@@ -1,0 +1,162 @@
+//! Another file in the place of the one that is served: by a move, by a copy over it, by a restore, or none at all.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use datastream::position::Position;
+use datastream_server::store::{Operation, Since, Store};
+use datastream_server::stores::sqlite::SqliteStore;
+use rusqlite::Connection;
+
+use super::reconciled::{reaches, rows, until};
+use super::{File, commit, head};
+
+/// A copy of the store as it is now, made as SQLite wants it.
+fn copy(file: &File) -> PathBuf {
+    let copy = file.folder.path().join("copy.db");
+    let _ = std::fs::remove_file(&copy);
+    file.foreign().execute("VACUUM INTO ?1", [copy.to_str().expect("UTF-8")]).expect("a copy");
+    copy
+}
+
+/// A store whose copy is one commit behind it. Returns the copy, and where the store stands.
+async fn left_behind(file: &File) -> (SqliteStore, PathBuf, Position) {
+    let store = file.store();
+    commit(&store, [Operation::put("a", "int", "1"), Operation::put("b", "int", "2")]).await;
+    let copy = copy(file);
+    let after = commit(&store, [Operation::put("a", "int", "2"), Operation::put("c", "int", "3")]).await;
+    (store, copy, after)
+}
+
+/// Moves the copy to where the file is. Returns its rows, read before: until the store has let go of the file before,
+/// SQLite would read the log of that one into this one.
+fn put_in_place(copy: &Path, file: &File) -> Vec<(String, Vec<u8>)> {
+    let rows = rows(copy);
+    std::fs::rename(copy, file.path()).expect("a move");
+    rows
+}
+
+/// Whether everything of the store is in its file, so that a copy of the file is a copy of the store.
+fn is_at_rest(file: &File) -> bool {
+    let log = format!("{}-wal", file.path().display());
+    std::fs::metadata(log).is_ok_and(|log| log.len() == 0)
+}
+
+#[tokio::test]
+async fn a_file_moved_over_the_open_one_is_served_in_its_stead() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    let expected = put_in_place(&copy, &file);
+    assert!(reaches(&store, expected, &before).await, "its history has another end");
+    let next = commit(&store, [Operation::put("d", "int", "4")]).await;
+    assert!(matches!(store.changes(&before).await, Ok(Since::Replaced)), "the same revision, another token");
+    drop(store);
+    assert_eq!(head(&file.store()).await, next, "it was written into the new file");
+}
+
+#[tokio::test]
+async fn a_copy_of_the_present_that_is_moved_over_changes_nothing() {
+    let file = File::new();
+    let (store, _, before) = left_behind(&file).await;
+    let expected = put_in_place(&copy(&file), &file);
+    assert!(!reaches(&store, expected, &before).await, "no client need be reset");
+    commit_when_open(&store).await;
+}
+
+/// A push that meets the moved file may fail, and is then made again.
+async fn commit_when_open(store: &SqliteStore) {
+    let push = async || {
+        let commit = datastream_server::store::Commit::one(Operation::put("pushed", "int", "1"));
+        store.commit(commit).await.is_ok()
+    };
+    until("a push is taken", push, |taken| *taken).await;
+}
+
+#[tokio::test]
+async fn a_push_that_is_acknowledged_around_a_move_is_in_the_new_file() {
+    for round in 0..20 {
+        let file = File::new();
+        let (store, copy, _) = left_behind(&file).await;
+        let store = std::sync::Arc::new(store);
+        let moved = tokio::task::spawn_blocking({
+            let path = file.path();
+            move || std::fs::rename(copy, path).expect("a move")
+        });
+        moved.await.expect("it does not panic");
+        commit_when_open(&store).await;
+        assert!(rows(&file.path()).iter().any(|(key, _)| key == "pushed"), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_copy_that_is_put_back_while_stopped_is_a_history_that_went_back() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    drop(store);
+    let expected = put_in_place(&copy, &file);
+    let store = file.store();
+    assert!(reaches(&store, expected, &before).await);
+    assert!(head(&store).await.revision < before.revision);
+}
+
+/// `.restore` writes through SQLite, into the very file.
+#[tokio::test]
+async fn a_restore_of_an_older_copy_is_seen_while_running() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    let restore = format!(".restore '{}'", copy.display());
+    let done = Command::new("sqlite3").arg(file.path()).arg(restore).status().expect("sqlite3 is installed");
+    assert!(done.success());
+    assert!(reaches(&store, rows(&copy), &before).await);
+    commit_when_open(&store).await;
+    assert!(reaches(&store, rows(&file.path()), &before).await);
+}
+
+/// SQLite warns of it, and people do it: once the store is at rest, it is in the file alone.
+#[tokio::test]
+async fn an_older_copy_that_is_copied_over_the_file_is_seen_while_running() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    until("the log is in the file", async || is_at_rest(&file), |rests| *rests).await;
+    let expected = rows(&copy);
+    std::fs::copy(copy, file.path()).expect("a copy");
+    assert!(reaches(&store, expected, &before).await);
+    commit_when_open(&store).await;
+    assert!(reaches(&store, rows(&file.path()), &before).await);
+    drop(store);
+    let check: String =
+        file.foreign().query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a check");
+    assert_eq!(check, "ok");
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_deletes_nothing_and_is_served_again_when_it_is_back() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    std::fs::remove_file(file.path()).expect("it was there");
+    let failing = async || store.changes(&before).await.is_err();
+    until("the store is not available", failing, |failing| *failing).await;
+    assert!(!file.path().exists(), "no empty file takes its place");
+    std::fs::write(file.path(), b"something else").expect("a file");
+    assert!(store.changes(&before).await.is_err());
+    let expected = put_in_place(&copy, &file);
+    assert!(reaches(&store, expected, &before).await);
+}
+
+/// What a crashed server left in its log belongs to the file that was there.
+#[tokio::test]
+async fn the_log_of_the_file_before_is_not_read_into_the_one_that_took_its_place() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    // Somebody reads, so that the log is not brought into the file.
+    let reading = file.foreign();
+    reading.execute_batch("BEGIN; SELECT count(*) FROM data").expect("a read");
+    commit(&store, [Operation::put("only in the log", "int", "1")]).await;
+    assert!(!is_at_rest(&file));
+    let expected = put_in_place(&copy, &file);
+    drop(reading);
+    assert!(reaches(&store, expected, &before).await);
+    let check = Connection::open(file.path())
+        .and_then(|foreign| foreign.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)));
+    assert_eq!(check.expect("a check"), "ok");
+}
