@@ -10,6 +10,7 @@
 
 mod access;
 mod config;
+mod content_type;
 mod convert;
 pub mod delivery;
 pub mod entry;

@@ -13,12 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router, TcpConnectInfo};
 use tower_layer::{Identity, Stack};
 
 use crate::access::AccessLog;
 use crate::config::Config;
+use crate::content_type::GrpcOnly;
 use crate::feed::Feed;
 use crate::gathered::Gathered;
 use crate::service::Service;
@@ -141,8 +143,11 @@ async fn wait_for(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-fn router(service: Service) -> Router<Stack<AccessLog, Identity>> {
+fn router(service: Service) -> Router<Stack<GrpcOnly, Stack<AccessLog, Identity>>> {
     let service = DataServiceServer::new(service)
+        // What is unpacked is held to the size of a message. Answers leave as they are: most are small, and each
+        // would be packed anew for every subscriber.
+        .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limit::MESSAGE_BYTES)
         .max_encoding_message_size(limit::MESSAGE_BYTES);
     Server::builder()
@@ -153,6 +158,7 @@ fn router(service: Service) -> Router<Stack<AccessLog, Identity>> {
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .layer(AccessLog { peer: |extensions| extensions.get::<TcpConnectInfo>()?.remote_addr() })
+        .layer(GrpcOnly)
         .add_service(service)
 }
 
