@@ -17,6 +17,8 @@ pub mod entry;
 pub mod feed;
 pub mod frame;
 mod gathered;
+mod handshake;
+mod incoming;
 mod operation;
 mod registry;
 mod serve;
@@ -30,7 +32,8 @@ pub mod subscription;
 pub mod testing;
 
 pub use config::{Config, MAX_VALUE_BYTES};
-pub use serve::{ServeError, incoming, serve};
+pub use incoming::incoming;
+pub use serve::{ServeError, serve};
 
 /// An error and what caused it, in one line. Stores keep values out of their errors.
 pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
