@@ -3,6 +3,7 @@
 
 mod foreign;
 mod open;
+mod rules;
 
 use std::path::PathBuf;
 use std::sync::Arc;

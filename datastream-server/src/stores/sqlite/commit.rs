@@ -6,8 +6,9 @@
 use datastream::position::Position;
 use rusqlite::{Connection, Result, params};
 
+use super::error::of_write;
 use super::history;
-use crate::store::{Action, Commit, CommitError, Effect, Operation, Retention, StoreError};
+use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, Retention, StoreError};
 
 /// How many rows one transaction of [`forget`] looks at: some milliseconds, in which commits wait.
 const STEP: i64 = 1000;
@@ -57,17 +58,23 @@ fn apply(connection: &Connection, operation: &Operation) -> Result<Applied, Comm
     let latest = history::latest(connection, &operation.key)?;
     match operation.decide(latest.as_ref().map(|(held, _)| held))? {
         Effect::Write(stored) => {
-            connection
+            let written = connection
                 .prepare_cached(
                     "INSERT INTO \"data\" (key, value, value_type, updated_at)
                      VALUES (?1, ?2, ?3, CURRENT_TIMESTAMP)
                      ON CONFLICT (key) DO UPDATE SET value = excluded.value,
                        value_type = excluded.value_type, updated_at = excluded.updated_at",
                 )?
-                .execute(params![operation.key, &stored.value[..], stored.value_type])?;
+                .execute(params![operation.key, &stored.value[..], stored.value_type])
+                .map_err(of_write)?;
+            // A trigger of the user's that raises IGNORE drops the row without an error.
+            if written == 0 {
+                return Err(Refused::Rules.into());
+            }
         }
         Effect::Remove => {
-            connection.prepare_cached("DELETE FROM \"data\" WHERE key = ?1")?.execute([&operation.key])?;
+            let mut delete = connection.prepare_cached("DELETE FROM \"data\" WHERE key = ?1")?;
+            delete.execute([&operation.key]).map_err(of_write)?;
         }
         Effect::Stands => {
             return Ok(latest.map_or(Applied::Unknown, |(_, commit)| Applied::Stands(commit)));
