@@ -54,6 +54,7 @@ pub enum ServeError {
 ///
 /// Then it accepts nothing more, tells each stream to go and when to come back, lets calls finish, and returns
 /// after at most [`Config::drain_limit`]. A connection whose peer does not react is left to end by itself.
+/// A connection that does not begin with HTTP/2 within 10 s is closed.
 /// Dropping the future stops the server at once; a push that was not answered is there whole or not at all.
 ///
 /// # Errors

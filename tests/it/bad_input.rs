@@ -2,8 +2,9 @@
 //!
 //! Each row of the tables is one case. After each group the server is asked again: it still serves.
 
+mod flood;
 mod keys;
-mod raw;
+pub(crate) mod raw;
 mod requests;
 mod transport;
 mod values;

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
 
-use super::raw::{self, frame, framed};
+use super::raw::{self, frame, framed, peak_mib};
 use super::{MARKER, assert_not_logged, assert_serves, server};
 use crate::captured_log;
 use crate::wire::{data, eventually, within};
@@ -98,16 +98,7 @@ fn bomb() -> Vec<u8> {
     [&packed[..second.start], &packed[second].repeat(1023)].concat()
 }
 
-/// The most memory that this process has had so far, in MiB.
-#[cfg(target_os = "linux")]
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells it");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
-    peak.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("it is a number") >> 10
-}
-
 /// Other tests of this process run meanwhile, and take a few MiB each.
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn row_71_a_bomb_is_not_unpacked_beyond_the_size_of_a_message() {
     let (server, _, wire) = server().await;
