@@ -2,7 +2,7 @@
 //!
 //! Two passes. The first makes the messages and the client. The second makes the server, in whose
 //! signatures a `DataResponse` is replaced by `crate::Encoded`: bytes that were encoded once, when
-//! the value was committed, and are only joined for each subscriber.
+//! the value was committed, and are only joined for each subscriber. Its codec takes one message in a call.
 
 use std::path::PathBuf;
 
@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .out_dir(server)
         .extern_path(".datastream", "crate::proto")
         .extern_path(".datastream.DataResponse", "crate::Encoded")
+        .codec_path("crate::codec::OneMessage")
         .compile_fds(files)?;
     Ok(())
 }

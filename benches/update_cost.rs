@@ -93,7 +93,7 @@ impl Line {
         let keys: Arc<KeySet> = Arc::new([Selector::parse(key).expect("a key")].into_iter().collect());
         let registration = feed.register(keys.clone());
         let request = Request { keys, fresh: Arc::default(), resume: None, announced: true };
-        let pace = Pace { heartbeat: Duration::MAX / 2, authoritative: true, join_bytes: frame::JOIN_BYTES };
+        let pace = Pace { heartbeat: Duration::MAX / 2, join_bytes: frame::JOIN_BYTES };
         Self { registration, subscription: Subscription::new(request, pace) }
     }
 
@@ -117,7 +117,9 @@ impl Line {
             let feed = self.registration.feed();
             let state = feed.state();
             let touched = self.registration.touch().revision();
-            let input = Input { now: Duration::ZERO, state: &state, touched, source_age: feed.source_age() };
+            let source_age = feed.source_age();
+            let input =
+                Input { now: Duration::ZERO, state: &state, touched, source_age, authoritative: true };
             match self.subscription.step(input) {
                 Output::Send(frame) => drop(black_box::<Frame>(frame)),
                 Output::Wait(_) => return state.position().revision,

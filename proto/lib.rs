@@ -14,6 +14,7 @@ pub mod key;
 pub mod position;
 pub mod value;
 
+mod codec;
 mod encoded;
 
 pub use encoded::Encoded;

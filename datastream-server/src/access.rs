@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use datastream::header;
-use http::{Extensions, HeaderMap, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -58,7 +58,11 @@ where
         Box::pin(async move {
             let mut response = answer.await?;
             response.headers_mut().insert(header::PROTOCOL, HeaderValue::from_static("1"));
-            call.look_at(response.headers());
+            match response.status() {
+                StatusCode::OK => call.look_at(response.headers()),
+                // Not an answer of gRPC; three digits tell it from one.
+                status => call.log(status.as_str()),
+            }
             Ok(response.map(|inner| LoggedBody { inner, call }))
         })
     }

@@ -136,6 +136,7 @@ fn push_refused(key: &str, refused: &Refused) -> Status {
             let field = if is_type { "value_type" } else { "value" };
             invalid(field, &format!("{error} (key {shown})"))
         }
+        Refused::Rules => invalid("value", &format!("{refused} (key {shown})")),
         Refused::NoType => invalid("value_type", &format!("{refused} (key {shown})")),
         Refused::TypeChange { .. } => Status::with_error_details(
             Code::FailedPrecondition,
@@ -159,7 +160,11 @@ fn store_failed(error: &StoreError) -> Status {
             "the store is full: it takes pushes again when there is room",
             ErrorDetails::with_quota_failure_violation("store", "no space left"),
         ),
-        StoreError::ReadOnly(_) => Status::failed_precondition("the store is read-only"),
+        StoreError::ReadOnly(_) => Status::with_error_details(
+            Code::FailedPrecondition,
+            "the store is read-only",
+            ErrorDetails::with_error_info("READ_ONLY", DOMAIN, HashMap::new()),
+        ),
         StoreError::Corrupt(_) => Status::data_loss("the store is damaged: see the log of the server"),
     }
 }

@@ -10,12 +10,15 @@
 
 mod access;
 mod config;
+mod content_type;
 mod convert;
 pub mod delivery;
 pub mod entry;
 pub mod feed;
 pub mod frame;
 mod gathered;
+mod handshake;
+mod incoming;
 mod operation;
 mod registry;
 mod serve;
@@ -30,7 +33,8 @@ pub mod testing;
 mod unserved;
 
 pub use config::{Config, MAX_VALUE_BYTES};
-pub use serve::{ServeError, incoming, serve};
+pub use incoming::incoming;
+pub use serve::{ServeError, serve};
 
 /// An error and what caused it, in one line. Stores keep values out of their errors.
 pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {

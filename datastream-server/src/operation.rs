@@ -97,6 +97,10 @@ pub enum Refused {
     /// Wrong whatever the store holds.
     #[error("{0}")]
     Value(#[source] ValueError),
+    /// The store has rules of its own for what it holds, such as a constraint on its table, and this breaks one.
+    /// What the store says of it is left out: it may hold the value.
+    #[error("the store's own rules refuse it")]
+    Rules,
     /// A new key came without a type.
     #[error("a new key needs a value_type")]
     NoType,

@@ -1,7 +1,5 @@
 //! A server, from its first connection to its last.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +7,20 @@ use datastream::limit;
 use datastream::service::data_service_server::DataServiceServer;
 use futures_util::{Stream, TryStream, TryStreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router, TcpConnectInfo};
 use tower_layer::{Identity, Stack};
 
 use crate::access::AccessLog;
 use crate::config::Config;
+use crate::content_type::GrpcOnly;
 use crate::feed::Feed;
 use crate::gathered::Gathered;
+use crate::handshake::Handshake;
 use crate::service::Service;
 use crate::store::{Store, StoreError};
 use crate::stream::Common;
@@ -34,8 +34,6 @@ const LOCAL_RESETS: usize = 1024;
 const HEADER_BYTES: u32 = 16 << 10;
 /// A peer that answers no ping for this long is gone.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
-/// How long to wait when no connection can be accepted, because file descriptors ran out for instance.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a server ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +54,7 @@ pub enum ServeError {
 ///
 /// Then it accepts nothing more, tells each stream to go and when to come back, lets calls finish, and returns
 /// after at most [`Config::drain_limit`]. A connection whose peer does not react is left to end by itself.
+/// A connection that does not begin with HTTP/2 within 10 s is closed.
 /// Dropping the future stops the server at once; a push that was not answered is there whole or not at all.
 ///
 /// # Errors
@@ -118,7 +117,8 @@ where
     let router = router(Service::new(feed.clone(), config, common));
 
     let stopped = wait_for(draining.clone());
-    let served = router.serve_with_incoming_shutdown(incoming.map_ok(Gathered::new), stopped);
+    let served =
+        router.serve_with_incoming_shutdown(incoming.map_ok(|io| Gathered::new(Handshake::new(io))), stopped);
     let shutdown = async {
         shutdown.await;
         drain.send_replace(true);
@@ -141,8 +141,11 @@ async fn wait_for(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-fn router(service: Service) -> Router<Stack<AccessLog, Identity>> {
+fn router(service: Service) -> Router<Stack<GrpcOnly, Stack<AccessLog, Identity>>> {
     let service = DataServiceServer::new(service)
+        // What is unpacked is held to the size of a message. Answers leave as they are: most are small, and each
+        // would be packed anew for every subscriber.
+        .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limit::MESSAGE_BYTES)
         .max_encoding_message_size(limit::MESSAGE_BYTES);
     Server::builder()
@@ -153,27 +156,6 @@ fn router(service: Service) -> Router<Stack<AccessLog, Identity>> {
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .layer(AccessLog { peer: |extensions| extensions.get::<TcpConnectInfo>()?.remote_addr() })
+        .layer(GrpcOnly)
         .add_service(service)
-}
-
-/// The connections of a listener, for [`serve`]. When none can be accepted it waits a little, rather than ask
-/// again at once for ever.
-pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
-    futures_util::stream::unfold(listener, |listener| async {
-        loop {
-            match accept(&listener).await {
-                Ok((stream, _)) => return Some((Ok(stream), listener)),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    })
-}
-
-async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, peer))
 }

@@ -112,13 +112,10 @@ impl Service {
             .is_some_and(|resume| resume.revision > self.feed.state().position().revision);
         // Its position may be one that the store has and this server has not seen yet.
         let caught_up = !ahead || self.feed.catch_up(CATCH_UP_LIMIT).await;
-        let pace = Pace {
-            heartbeat: self.config.heartbeat,
-            authoritative: caught_up && self.feed.store().authoritative() && self.feed.source_age().is_none(),
-            join_bytes: frame::JOIN_BYTES,
-        };
+        let pace = Pace { heartbeat: self.config.heartbeat, join_bytes: frame::JOIN_BYTES };
         let subscription = Subscription::new(request, pace);
-        let frames = stream::open(subscription, announced, registration, self.common.clone());
+        let client = stream::Client { announced, caught_up };
+        let frames = stream::open(subscription, client, registration, self.common.clone());
         let answers = frames.map(|frame| frame.map(|frame| Encoded(frame.bytes)).map_err(ended));
         Ok(Box::pin(answers))
     }

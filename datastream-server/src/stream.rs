@@ -40,10 +40,19 @@ pub(crate) struct Common {
     pub(crate) draining: watch::Receiver<bool>,
 }
 
+/// What is known of the client when its stream opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    /// Whether it understands the additions to the contract.
+    pub(crate) announced: bool,
+    /// Whether this server has seen all that the store had when the client came, or the client is not ahead of it.
+    pub(crate) caught_up: bool,
+}
+
 /// The messages of one call. Dropping it ends the subscription.
 pub(crate) fn open(
     subscription: Subscription,
-    announced: bool,
+    client: Client,
     registration: Registration,
     common: Common,
 ) -> impl Stream<Item = Result<Frame, End>> + Send {
@@ -57,7 +66,7 @@ pub(crate) fn open(
         }),
         registration,
         common,
-        announced,
+        client,
         ended: false,
     }
 }
@@ -86,7 +95,7 @@ struct Line {
     seat: Arc<Seat>,
     registration: Registration,
     common: Common,
-    announced: bool,
+    client: Client,
     ended: bool,
 }
 
@@ -141,10 +150,14 @@ impl Line {
         let mut watched = lock(&self.seat.watched);
         let subscription = watched.subscription.as_mut().ok_or(End::Stuck)?;
         let feed = self.registration.feed();
+        // In this order: a state is read that is no older than its age says.
+        let source_age = feed.source_age();
         let (state, touched) = self.registration.read();
         let now = self.common.started.elapsed();
-        let source_age = feed.source_age();
-        let output = subscription.step(Input { now, state: &state, touched, source_age });
+        let authoritative = self.client.caught_up && feed.store().authoritative() && source_age.is_none();
+        let output = subscription.step(Input { now, state: &state, touched, source_age, authoritative });
+        // The first step judges the position or ends the stream; a later judgement is of a store loaded since.
+        self.client.caught_up = true;
         if subscription.is_delivering() && !watched.is_guarded {
             watched.is_guarded = true;
             tokio::spawn(end_if_stuck(Arc::downgrade(&self.seat), self.common.stall_limit));
@@ -156,7 +169,7 @@ impl Line {
     fn say_goodbye(&mut self) -> Result<Frame, End> {
         let subscription = lock(&self.seat.watched).subscription.take();
         match subscription {
-            Some(subscription) if self.announced && !subscription.is_delivering() => {
+            Some(subscription) if self.client.announced && !subscription.is_delivering() => {
                 Ok(frame::drain(Duration::from_millis(fastrand::u64(500..1500))))
             }
             _ => self.end(End::Draining),

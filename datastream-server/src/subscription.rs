@@ -34,8 +34,6 @@ pub struct Request {
 pub struct Pace {
     /// How long an announced client goes without a message before it gets a heartbeat.
     pub heartbeat: Duration,
-    /// Whether a position above the head of the store proves another history (see `Store::authoritative`).
-    pub authoritative: bool,
     /// Up to how many bytes of entries one message joins: [`frame::JOIN_BYTES`], less where a test wants many.
     pub join_bytes: usize,
 }
@@ -52,6 +50,8 @@ pub struct Input<'a> {
     pub touched: u64,
     /// How long the server has been unable to confirm that the store has nothing newer.
     pub source_age: Option<Duration>,
+    /// Whether a position above the head of `state` proves another history now (see `Store::authoritative`).
+    pub authoritative: bool,
 }
 
 /// What a subscription answers.
@@ -133,7 +133,7 @@ impl Subscription {
             None => Phase::State,
             Some(Standing::Kept) if first => Phase::Resume,
             Some(Standing::Kept) => Phase::Change,
-            Some(Standing::Ahead) if !self.pace.authoritative => return false,
+            Some(Standing::Ahead) if !input.authoritative => return false,
             Some(Standing::Foreign | Standing::Ahead) => Phase::Reset,
         };
         self.lineage = Some(state.lineage());

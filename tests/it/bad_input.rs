@@ -2,8 +2,9 @@
 //!
 //! Each row of the tables is one case. After each group the server is asked again: it still serves.
 
+mod flood;
 mod keys;
-mod raw;
+pub(crate) mod raw;
 mod requests;
 mod transport;
 mod values;
@@ -20,7 +21,7 @@ use crate::faulty_store::FaultyStore;
 use crate::wire::Wire;
 
 /// What no error text and no log may contain.
-const MARKER: &str = "zq3marker9";
+pub(crate) const MARKER: &str = "zq3marker9";
 
 async fn server() -> (TestServer, Arc<FaultyStore>, Wire) {
     captured_log::capture();
@@ -36,7 +37,7 @@ async fn assert_serves(wire: &Wire) {
 
 /// Checks that `status` says INVALID_ARGUMENT and names `field`; a text that names the field of a list may
 /// name the place as well.
-fn assert_invalid(case: &str, status: &Status, field: &str) {
+pub(crate) fn assert_invalid(case: &str, status: &Status, field: &str) {
     assert_eq!(status.code(), Code::InvalidArgument, "{case}: {status:?}");
     let details = status.get_details_bad_request().unwrap_or_else(|| panic!("{case}: no BadRequest"));
     let violation = details.field_violations.first().unwrap_or_else(|| panic!("{case}: no violation"));
@@ -45,14 +46,14 @@ fn assert_invalid(case: &str, status: &Status, field: &str) {
 }
 
 /// Checks that an error shows nothing of `hidden`, neither in its text nor in its details.
-fn assert_hides(case: &str, status: &Status, hidden: &[u8]) {
+pub(crate) fn assert_hides(case: &str, status: &Status, hidden: &[u8]) {
     for place in [status.message().as_bytes(), status.details()] {
         let shows = place.windows(hidden.len()).any(|window| window == hidden);
         assert!(!shows, "{case}: the value is echoed: {status:?}");
     }
 }
 
-fn assert_not_logged(hidden: &str) {
+pub(crate) fn assert_not_logged(hidden: &str) {
     let lines = captured_log::lines_with(hidden);
     assert!(lines.is_empty(), "{lines:#?}");
 }

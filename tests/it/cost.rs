@@ -43,8 +43,7 @@ impl Line {
     fn open(feed: &Arc<Feed>, keys: Arc<KeySet>) -> Self {
         let registration = feed.register(keys.clone());
         let request = Request { keys, fresh: Arc::default(), resume: None, announced: true };
-        let pace =
-            Pace { heartbeat: Duration::from_secs(3600), authoritative: true, join_bytes: frame::JOIN_BYTES };
+        let pace = Pace { heartbeat: Duration::from_secs(3600), join_bytes: frame::JOIN_BYTES };
         Self { registration, subscription: Subscription::new(request, pace) }
     }
 
@@ -55,7 +54,8 @@ impl Line {
         for messages in 0.. {
             let state = feed.state();
             let touched = self.registration.touch().revision();
-            let input = Input { now: Duration::ZERO, state: &state, touched, source_age: None };
+            let input =
+                Input { now: Duration::ZERO, state: &state, touched, source_age: None, authoritative: true };
             if !matches!(self.subscription.step(input), Output::Send(_)) {
                 return (messages, self.subscription.looked_at() - before);
             }

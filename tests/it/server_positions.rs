@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datastream::key::KeySet;
+use datastream::position;
 use datastream::proto::{DataRequest, Phase, Position};
 use datastream_server::Config;
-use datastream_server::store::{Retention, Store as _};
+use datastream_server::frame::JOIN_BYTES;
+use datastream_server::state::State;
+use datastream_server::store::{Retention, Snapshot, Store as _};
 use datastream_server::stores::MemoryStore;
+use datastream_server::subscription::{Input, Output, Pace, Request, Subscription};
 use datastream_server::testing::TestServer;
 
 use crate::faulty_store::FaultyStore;
@@ -121,4 +126,33 @@ async fn a_live_stream_is_told_when_the_history_changes_under_it() {
     assert_eq!((reset.phase, reset.to_string().as_str(), reset.revision()), (Phase::Reset, "Reset", 1));
     server.set("a", 2_i64);
     assert_eq!(stream.next().await.to_string(), "Change a=2");
+}
+
+/// A version of the state of one store, which has no keys.
+fn state(revision: u64, lineage: u64) -> Arc<State> {
+    let token = [[0; 8], revision.to_be_bytes()].concat().into();
+    let position = position::Position { revision, token };
+    let positions = vec![position.clone()];
+    Arc::new(State::new(Snapshot { position, compacted_to: 0, positions, changes: Vec::new() }, lineage))
+}
+
+/// The store was loaded anew, and is behind what the stream has sent: another history, or a store that lags by now.
+#[test]
+fn what_a_position_above_the_head_proves_is_judged_when_it_is_met() {
+    for authoritative in [true, false] {
+        let request =
+            Request { keys: Arc::new(KeySet::all()), fresh: Arc::default(), resume: None, announced: true };
+        let pace = Pace { heartbeat: Duration::from_secs(5), join_bytes: JOIN_BYTES };
+        let mut subscription = Subscription::new(request, pace);
+        let mut step = |state: Arc<State>, authoritative| {
+            let (now, state) = (Duration::ZERO, &state);
+            subscription.step(Input { now, state, touched: 0, source_age: None, authoritative })
+        };
+        let first = step(state(10, 0), !authoritative);
+        assert!(matches!(first, Output::Send(frame) if frame.phase == Phase::State));
+        let next = step(state(5, 1), authoritative);
+        let is_reset = matches!(&next, Output::Send(frame) if frame.phase == Phase::Reset);
+        let is_behind = matches!(next, Output::Behind);
+        assert_eq!((is_reset, is_behind), (authoritative, !authoritative));
+    }
 }

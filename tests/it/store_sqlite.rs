@@ -6,6 +6,7 @@ mod foreign;
 mod open;
 mod reconciled;
 mod replaced;
+mod rules;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -8,6 +8,9 @@ use tonic::Code;
 
 use crate::wire::within;
 
+/// What a client says first, and an empty SETTINGS frame.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 /// How a call was answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -69,4 +72,11 @@ pub(crate) fn framed(message: &impl Message) -> Vec<u8> {
 pub(crate) fn frame(flag: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a test sends less than 4 GiB");
     [&[flag], &length.to_be_bytes()[..], payload].concat()
+}
+
+/// The most memory that this process has had so far, in MiB; 0 where the system does not tell.
+pub(crate) fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+    peak.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or_default() >> 10
 }

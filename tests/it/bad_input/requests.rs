@@ -79,6 +79,7 @@ async fn rows_51_52_60_a_failing_store_is_named_by_what_the_caller_can_do() {
     for (fault, code) in [
         (Fault::Unavailable, Code::Unavailable),
         (Fault::Full, Code::ResourceExhausted),
+        (Fault::ReadOnly, Code::FailedPrecondition),
         (Fault::Panic, Code::Internal),
     ] {
         let failing = store.fail_commits(fault);
@@ -88,6 +89,9 @@ async fn rows_51_52_60_a_failing_store_is_named_by_what_the_caller_can_do() {
         let details = status.get_error_details();
         assert_eq!(details.retry_info().is_some(), fault == Fault::Unavailable, "{status:?}");
         assert_eq!(details.quota_failure().is_some(), fault == Fault::Full, "{status:?}");
+        let reason = details.error_info().map(|info| (&*info.reason, &*info.domain));
+        let wanted = (fault == Fault::ReadOnly).then_some(("READ_ONLY", "datastream"));
+        assert_eq!(reason, wanted, "{status:?}");
         wire.sync(unannounced(["a"])).await;
         drop(failing);
         assert_serves(&wire).await;

@@ -56,14 +56,16 @@ impl Server {
         let resume = Position::from_proto(request.resume.expect("the client announces itself"));
         let resume = resume.expect("the client sends its positions whole");
         let registration = self.feed.register(keys.clone());
-        if resume.as_ref().is_some_and(|resume| resume.revision > self.feed.state().position().revision) {
+        let ahead =
+            resume.as_ref().is_some_and(|resume| resume.revision > self.feed.state().position().revision);
+        if ahead {
             self.look(now);
         }
-        let authoritative = self.feed.store().authoritative() && self.unconfirmed_since.is_none();
-        let pace = Pace { heartbeat: HEARTBEAT, authoritative, join_bytes: self.join_bytes };
+        let caught_up = !ahead || self.unconfirmed_since.is_none();
+        let pace = Pace { heartbeat: HEARTBEAT, join_bytes: self.join_bytes };
         let request = Request { keys, fresh, resume: resume.clone(), announced: true };
         let subscription = Subscription::new(request, pace);
-        Line { subscription, registration, authoritative, stood: resume, is_first: true, due: now }
+        Line { subscription, registration, caught_up, stood: resume, is_first: true, due: now }
     }
 }
 
@@ -71,7 +73,8 @@ impl Server {
 pub(super) struct Line {
     subscription: Subscription,
     registration: Registration,
-    authoritative: bool,
+    /// Whether the server has seen all that the store had when the client came; after the first step it has.
+    caught_up: bool,
     /// Where the client stands once it has everything that was sent.
     stood: Option<Position>,
     /// Whether no delivery is complete yet.
@@ -104,6 +107,7 @@ impl Line {
     /// Asks the subscription for the next message, as the stream of the service does. With `meanwhile` the feed
     /// looks between the two reads of `Registration::read`.
     pub(super) fn pull(&mut self, now: Duration, server: &mut Server, meanwhile: bool) -> Pulled {
+        let unconfirmed_since = server.unconfirmed_since;
         let mut state = server.feed.state();
         if meanwhile {
             server.look(now);
@@ -112,9 +116,11 @@ impl Line {
         if server.feed.state().lineage() != state.lineage() {
             (state, touched) = self.registration.read();
         }
-        let source_age = server.unconfirmed_since.map(|since| now.saturating_sub(since));
+        let source_age = unconfirmed_since.map(|since| now.saturating_sub(since));
+        let caught_up = std::mem::replace(&mut self.caught_up, true);
+        let authoritative = caught_up && server.feed.store().authoritative() && source_age.is_none();
         let begins = !self.is_delivering();
-        match self.subscription.step(Input { now, state: &state, touched, source_age }) {
+        match self.subscription.step(Input { now, state: &state, touched, source_age, authoritative }) {
             Output::Send(frame) => {
                 let message = DataResponse::decode(frame.bytes).expect("the server encodes what it says");
                 if begins && message.phase() == Phase::Reset {
@@ -123,7 +129,7 @@ impl Line {
                         &lock(&server.world),
                         known,
                         &state,
-                        self.authoritative,
+                        authoritative,
                         self.is_first,
                     );
                 }

@@ -6,9 +6,10 @@
 use datastream::position::Position;
 use rusqlite::{Connection, Result, params};
 
+use super::error::of_write;
 use super::table::quoted;
 use super::{history, reconcile};
-use crate::store::{Action, Commit, CommitError, Effect, Operation, Retention, StoreError};
+use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, Retention, StoreError};
 
 /// How many rows one transaction of [`forget`] looks at: some milliseconds, in which commits wait.
 const STEP: i64 = 1000;
@@ -71,15 +72,16 @@ fn apply(connection: &Connection, table: &str, operation: &Operation) -> Result<
                  ON CONFLICT (key) DO UPDATE SET value = excluded.value,
                    value_type = excluded.value_type, updated_at = excluded.updated_at"
             );
-            connection.prepare_cached(&write)?.execute(params![
-                operation.key,
-                &stored.value[..],
-                stored.value_type
-            ])?;
+            let mut write = connection.prepare_cached(&write)?;
+            let values = params![operation.key, &stored.value[..], stored.value_type];
+            // A trigger of the user's that raises IGNORE drops the row without an error.
+            if write.execute(values).map_err(of_write)? == 0 {
+                return Err(Refused::Rules.into());
+            }
         }
         Effect::Remove => {
             let remove = format!("DELETE FROM {table} WHERE key = ?1");
-            connection.prepare_cached(&remove)?.execute([&operation.key])?;
+            connection.prepare_cached(&remove)?.execute([&operation.key]).map_err(of_write)?;
         }
         Effect::Stands => {
             return Ok(latest.map_or(Applied::Unknown, |(_, commit)| Applied::Stands(commit)));

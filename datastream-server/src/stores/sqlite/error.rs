@@ -1,4 +1,5 @@
-//! What SQLite's errors mean to a caller. None of ours holds a value: SQLite names tables and columns only.
+//! What SQLite's errors mean to a caller. None of ours holds a value: SQLite names tables and columns only, and what
+//! a trigger of the user's says is left out.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Error, ErrorCode};
 
-use crate::store::{CommitError, StoreError};
+use crate::store::{CommitError, Refused, StoreError};
 
 /// Why a file could not be opened as a store; each says what to do. A file that was there is left as it was.
 #[derive(Debug, thiserror::Error)]
@@ -221,5 +222,13 @@ impl From<Error> for StoreError {
 impl From<Error> for CommitError {
     fn from(error: Error) -> Self {
         Self::Store(error.into())
+    }
+}
+
+/// Why a write of the user's table failed: a constraint or a trigger of theirs may be what speaks against it.
+pub(super) fn of_write(error: Error) -> CommitError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => Refused::Rules.into(),
+        _ => error.into(),
     }
 }

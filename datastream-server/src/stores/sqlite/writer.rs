@@ -18,7 +18,7 @@ use super::file::Place;
 use super::reconcile::{self, Comparison};
 use super::target::Target;
 use super::{bell, history, open, table};
-use crate::store::{CommitError, StoreError};
+use crate::store::{CommitError, Refused, StoreError};
 
 /// How much work may wait; one who brings more waits with it.
 const QUEUE: usize = 1024;
@@ -86,7 +86,10 @@ impl Writer {
             Box::new(move |failed| {
                 let result = match (result, failed) {
                     // What this work met itself says more than what it did to the others.
-                    (Some(Err(CommitError::Store(own))), _) => Err(own.into()),
+                    // A trigger of the user's may end the transaction as well, when it refuses a value.
+                    (Some(Err(own @ (CommitError::Store(_) | CommitError::Refused(Refused::Rules)))), _) => {
+                        Err(own)
+                    }
                     (_, Some(failed)) => Err(StoreError::from(failed).into()),
                     (result, None) => result.unwrap_or_else(|| Err(ended())),
                 };

@@ -1,0 +1,122 @@
+//! Rules that a user has put on the table.
+
+use std::sync::Arc;
+
+use datastream_server::Config;
+use datastream_server::store::{Commit, CommitError, Operation, Refused, Store as _};
+use datastream_server::testing::TestServer;
+
+use super::{File, commit};
+use crate::bad_input::{MARKER, assert_hides, assert_invalid, assert_not_logged};
+use crate::captured_log;
+use crate::wire::{Wire, data, unannounced};
+
+/// A table of the original's columns with rules of each kind. Those of triggers go by the key, and say the value.
+const TABLE: &str = "
+    CREATE TABLE data (
+      key TEXT PRIMARY KEY CHECK (key <> 'check'),
+      value BLOB UNIQUE,
+      value_type TEXT NOT NULL CHECK (value_type <> 'float'),
+      updated_at DATETIME DEFAULT CURRENT_TIMESTAMP
+    );
+    INSERT INTO data (key, value, value_type) VALUES ('taken', x'74616b656e', 'string');
+    CREATE TRIGGER abort BEFORE INSERT ON data WHEN NEW.key = 'abort'
+      BEGIN SELECT RAISE(ABORT, NEW.value); END;
+    CREATE TRIGGER fail AFTER INSERT ON data WHEN NEW.key = 'fail'
+      BEGIN SELECT RAISE(FAIL, NEW.value); END;
+    CREATE TRIGGER ignore BEFORE INSERT ON data WHEN NEW.key = 'ignore'
+      BEGIN SELECT RAISE(IGNORE); END;
+    CREATE TRIGGER frozen BEFORE UPDATE OF value ON data WHEN NEW.key = 'frozen' AND NEW.value <> OLD.value
+      BEGIN SELECT RAISE(ABORT, NEW.value); END;
+    CREATE TRIGGER kept BEFORE DELETE ON data WHEN OLD.key = 'frozen'
+      BEGIN SELECT RAISE(ABORT, OLD.value); END;
+    CREATE TRIGGER end_all BEFORE INSERT ON data WHEN NEW.key = 'end_all'
+      BEGIN SELECT RAISE(ROLLBACK, NEW.value); END;";
+
+fn file() -> File {
+    let file = File::new();
+    file.foreign().execute_batch(TABLE).expect("SQLite takes it");
+    file
+}
+
+/// Puts that the rules refuse, but the one that ends the transaction of all.
+fn refused() -> Vec<(&'static str, &'static str, &'static str)> {
+    vec![
+        ("check", "string", MARKER),
+        ("another", "string", "taken"),
+        ("number", "float", "0.5"),
+        ("abort", "string", MARKER),
+        ("fail", "string", MARKER),
+        ("ignore", "string", MARKER),
+        ("frozen", "string", MARKER),
+    ]
+}
+
+#[tokio::test]
+async fn what_the_table_refuses_fails_alone() {
+    let file = file();
+    let store = Arc::new(file.store());
+    commit(&store, [Operation::put("frozen", "string", "first")]).await;
+    let deletion = Commit::one(Operation::delete("frozen"));
+    assert!(matches!(store.commit(deletion).await, Err(CommitError::Refused(Refused::Rules))));
+    let before = store.transactions();
+    let mut commits = Vec::new();
+    for round in 0..20 {
+        for (n, (key, value_type, value)) in refused().into_iter().enumerate() {
+            for operation in [
+                Operation::put(key, value_type, value),
+                Operation::put(&format!("good/{n}"), "string", format!("{n}.{round}")),
+            ] {
+                let store = store.clone();
+                let commit = tokio::spawn(async move {
+                    (operation.key.clone(), store.commit(Commit::one(operation)).await)
+                });
+                commits.push(commit);
+            }
+        }
+    }
+    for commit in commits {
+        let (key, result) = commit.await.expect("it does not panic");
+        match result {
+            Ok(_) => assert!(key.starts_with("good/"), "{key}"),
+            Err(CommitError::Refused(refused)) => {
+                assert!(!key.starts_with("good/"), "{key}");
+                assert_eq!(refused, Refused::Rules, "{key}");
+            }
+            Err(CommitError::Store(error)) => panic!("{key}: {error:?}"),
+            Err(other) => panic!("{key}: {other:?}"),
+        }
+    }
+    assert!(store.transactions() - before < 280, "some of them shared a transaction");
+    let held = store.load().await.expect("load").changes;
+    assert_eq!(held.len(), 2 + refused().len(), "taken, frozen, and the good ones");
+}
+
+#[tokio::test]
+async fn a_trigger_that_ends_the_transaction_is_a_rule_too() {
+    let file = file();
+    let store = file.store();
+    let ends = Commit::one(Operation::put("end_all", "string", "1"));
+    assert!(matches!(store.commit(ends).await, Err(CommitError::Refused(Refused::Rules))));
+    commit(&store, [Operation::put("after", "string", "2")]).await;
+}
+
+#[tokio::test]
+async fn a_push_that_the_table_refuses_is_invalid_and_nothing_is_echoed() {
+    captured_log::capture();
+    let file = file();
+    let server = TestServer::start_with(Arc::new(file.store()), Config::default());
+    let wire = Wire::to(&server.url()).await;
+    wire.push(data("frozen", "string", "first")).await.expect("it is new");
+    for (key, value_type, value) in refused().into_iter().chain([("end_all", "string", MARKER)]) {
+        let status = wire.push(data(key, value_type, value)).await.expect_err(key);
+        assert_invalid(key, &status, "value");
+        assert!(status.message().contains("the store's own rules"), "{status:?}");
+        assert_hides(key, &status, MARKER.as_bytes());
+        wire.push(data("good", "string", key)).await.expect("others are taken");
+    }
+    let held = wire.sync(unannounced(["frozen", "abort", "fail", "good"])).await.data;
+    assert_eq!(held.len(), 2, "nothing that was refused is there: {:?}", held.keys());
+    assert_eq!((&held["frozen"].value[..], &held["good"].value[..]), (&b"first"[..], &b"end_all"[..]));
+    assert_not_logged(MARKER);
+}
