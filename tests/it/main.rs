@@ -38,4 +38,5 @@ mod server_stop;
 mod shutdown;
 mod store_memory;
 mod store_sqlite;
+mod strangers;
 mod wire;
