@@ -245,3 +245,27 @@ async fn a_dump_that_is_reloaded_is_followed() {
         assert_eq!(is_other, what == ".dump data", "{what}: the history is in the whole dump only");
     }
 }
+
+/// More rows than one step compares, among them keys that are no text, no UTF-8, or at the ends of the order.
+#[tokio::test]
+async fn a_comparison_comes_to_its_end_whatever_the_keys_are() {
+    let file = File::new();
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1700)
+        INSERT INTO data (key, value, name) SELECT 'key ' || i, i, i FROM n;
+        INSERT INTO data (key, value) VALUES (NULL, 1), (x'ff', 1), (x'', 1), ('', 1), (CAST(x'ff' AS TEXT), 1),
+            (CAST(x'80fe' AS TEXT), 1), (char(0x10ffff), 1)";
+    file.foreign().execute_batch(&format!("{TWO_UNIQUE}; {many}")).expect("a table");
+    let store = SqliteStore::open_with(&file.path(), often()).expect("it is fit");
+    let before = head(&store).await;
+    let foreign = file.foreign();
+    // In silence: every second of the rows.
+    let silent = "REPLACE INTO data (key, value, name) SELECT 'other ' || name, 0, name FROM data WHERE value % 2 = 1 AND name";
+    foreign.execute_batch(silent).expect("silent deletes");
+    let live = "SELECT count(*) FROM datastream_log AS log WHERE value NOT NULL AND key LIKE 'key %'
+        AND NOT EXISTS (SELECT 1 FROM datastream_log WHERE key = log.key AND revision > log.revision)";
+    let count = async || foreign.query_row(live, [], |row| row.get::<_, i64>(0)).expect("the log");
+    until("what went in silence is deleted", count, |live| *live == 850).await;
+    assert!(changes(&store, &before).await.changes.len() >= 1700);
+    drop(store);
+    file.store();
+}

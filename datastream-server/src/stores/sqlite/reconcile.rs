@@ -22,8 +22,8 @@ const AUTHOR: &str = "reconcile";
 #[derive(Debug)]
 pub(super) struct Comparison {
     pass: Pass,
-    /// The last key that was looked at.
-    after: String,
+    /// The bytes of the last key that was looked at: one of a foreign writer need not be UTF-8.
+    after: Vec<u8>,
 }
 
 /// The order is that of a comparison: what a rename left and brought is there, then gone.
@@ -37,7 +37,7 @@ enum Pass {
 
 impl Comparison {
     pub(super) fn new() -> Self {
-        Self { pass: Pass::Rows, after: String::new() }
+        Self { pass: Pass::Rows, after: Vec::new() }
     }
 
     /// Compares the next keys, and commits what differs. Returns whether there is more to compare.
@@ -48,7 +48,7 @@ impl Comparison {
         })?;
         match (last, &self.pass) {
             (Some(last), _) => self.after = last,
-            (None, Pass::Rows) => *self = Self { pass: Pass::Gone, after: String::new() },
+            (None, Pass::Rows) => *self = Self { pass: Pass::Gone, after: Vec::new() },
             (None, Pass::Gone) => return Ok(false),
         }
         Ok(true)
@@ -58,7 +58,7 @@ impl Comparison {
 /// Compares all of the table, and commits what differs.
 pub(super) fn compare(connection: &Connection, table: &str) -> Result<(), CommitError> {
     committing(connection, || {
-        let mut after = String::new();
+        let mut after = Vec::new();
         while let Some(last) = capture_rows(connection, table, &after)? {
             after = last;
         }
@@ -107,27 +107,27 @@ fn committing<T>(connection: &Connection, capture: impl FnOnce() -> Result<T>) -
 }
 
 /// Feeds the rows of the next keys into the log. Returns the last of these keys, if there is one.
-fn capture_rows(connection: &Connection, table: &str, after: &str) -> Result<Option<String>> {
+fn capture_rows(connection: &Connection, table: &str, after: &[u8]) -> Result<Option<Vec<u8>>> {
     // Every text sorts before every blob.
     let next = format!(
         "SELECT max(key) FROM
-           (SELECT key FROM {table} WHERE key > ?1 AND key < x'' ORDER BY key LIMIT {STEP})",
+           (SELECT key FROM {table} WHERE key > {AFTER} AND key < x'' ORDER BY key LIMIT {STEP})",
         table = quoted(table)
     );
     let capture = format!(
         "INSERT INTO datastream_capture (key, value, value_type, time)
-         SELECT key, value, value_type, updated_at FROM {} WHERE key > ?1 AND key <= ?2",
+         SELECT key, value, value_type, updated_at FROM {} WHERE key > {AFTER} AND key <= {LAST}",
         quoted(table)
     );
     step(connection, &next, &capture, after)
 }
 
 /// Feeds those of the next keys that have no row into the log: as deletions, where it has them.
-fn capture_gone(connection: &Connection, table: &str, after: &str) -> Result<Option<String>> {
+fn capture_gone(connection: &Connection, table: &str, after: &[u8]) -> Result<Option<Vec<u8>>> {
     // One look-up for each key, however long its history.
     let known = format!(
         "WITH RECURSIVE known (key) AS (
-           SELECT min(key) FROM datastream_log WHERE key > ?1
+           SELECT min(key) FROM datastream_log WHERE key > {AFTER}
            UNION ALL
            SELECT (SELECT min(key) FROM datastream_log WHERE key > known.key) FROM known
            WHERE known.key IS NOT NULL LIMIT {STEP}
@@ -136,17 +136,22 @@ fn capture_gone(connection: &Connection, table: &str, after: &str) -> Result<Opt
     let next = format!("{known} SELECT max(key) FROM known");
     let capture = format!(
         "INSERT INTO datastream_capture (key) {known}
-         SELECT key FROM known WHERE key <= ?2 AND NOT EXISTS (SELECT 1 FROM {} AS held WHERE held.key = known.key)",
+         SELECT key FROM known WHERE key <= {LAST} AND NOT EXISTS (SELECT 1 FROM {} AS held WHERE held.key = known.key)",
         quoted(table)
     );
     step(connection, &next, &capture, after)
 }
 
-fn step(connection: &Connection, next: &str, capture: &str, after: &str) -> Result<Option<String>> {
-    // A key that is no UTF-8 is passed over, with the others of its step behind it.
-    let last: Option<String> = connection.prepare_cached(next)?.query_row([after], |row| {
-        Ok(row.get_ref(0)?.as_bytes_or_null()?.map(|key| String::from_utf8_lossy(key).into_owned()))
-    })?;
+/// The first parameter, bytes, as text. The plus takes the affinity away, or no index of a column without one would be
+/// used.
+const AFTER: &str = "+CAST(?1 AS TEXT)";
+/// The second parameter, likewise.
+const LAST: &str = "+CAST(?2 AS TEXT)";
+
+fn step(connection: &Connection, next: &str, capture: &str, after: &[u8]) -> Result<Option<Vec<u8>>> {
+    let last: Option<Vec<u8>> = connection
+        .prepare_cached(next)?
+        .query_row([after], |row| Ok(row.get_ref(0)?.as_bytes_or_null()?.map(<[u8]>::to_vec)))?;
     if let Some(last) = &last {
         connection.prepare_cached(capture)?.execute([after, last])?;
     }
