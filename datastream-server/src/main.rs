@@ -23,7 +23,7 @@ const CANNOT_START: u8 = 2;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    startup::log(&cli.log);
+    let _last_lines = startup::log(&cli.log);
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

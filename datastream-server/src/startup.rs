@@ -8,6 +8,7 @@ use datastream_server::store::{Commit, CommitError, Operation, Store};
 #[cfg(feature = "sqlite")]
 use datastream_server::stores::sqlite::OpenError;
 use tokio::net::{TcpListener, TcpSocket};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -47,11 +48,17 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// second. With the usual 128, of 1,000 that came at once some were reset.
 const BACKLOG: u32 = 4096;
 
-/// Logs to stderr, one line for each event.
-pub(crate) fn log(targets: &Targets) {
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+/// How many lines may wait for whoever takes them; one more is dropped, rather than wait for it.
+const LINES: usize = 8192;
+
+/// Logs to stderr, one line for each event, from a thread of its own: a pipe that nobody reads holds up no call. The
+/// last lines are written when the guard is dropped.
+pub(crate) fn log(targets: &Targets) -> WorkerGuard {
+    let builder = NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true);
+    let (writer, guard) = builder.finish(io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry().with(lines).with(targets.clone()).init();
+    guard
 }
 
 /// Refuses to offer unprotected settings to others, unless that was asked for.

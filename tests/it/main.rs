@@ -24,6 +24,7 @@ mod faulty_store;
 mod file_server;
 mod hostile;
 mod model;
+mod originals_file;
 mod process;
 mod pushers;
 mod scripted;
