@@ -25,6 +25,7 @@ mod file_server;
 mod hostile;
 mod model;
 mod originals_file;
+mod originals_writer;
 mod process;
 mod pushers;
 mod scripted;
