@@ -186,3 +186,17 @@ fn the_updater_says_what_is_wrong_and_fails() {
     let status = updater.ends();
     assert!(status.success(), "{status}: {:#?}", updater.said);
 }
+
+#[test]
+fn self_communication_lists_and_changes_what_it_serves_itself() {
+    let mut program = Program::start("self_communication", &[]);
+    for text in [
+        "capability: max_connections (int)",
+        "capability: name (string)",
+        "max_connections = 10",
+        "max_connections = 20",
+    ] {
+        program.says(text);
+    }
+    assert!(program.ends().success());
+}

@@ -146,8 +146,11 @@ impl SqliteStore {
         drop(open);
         let mut open = self.open.write().await;
         if open.as_ref().is_none_or(|open| open.target.place.is_left()) {
-            tracing::warn!(path = %self.path.display(), "the database is opened anew: its file is another now");
+            if open.is_some() {
+                tracing::warn!(path = %self.path.display(), "the file is not the one that was opened: opening it anew");
+            }
             *open = Some(self.reopen(open.take()).await?);
+            tracing::info!(path = %self.path.display(), "the file is served again");
         }
         Ok(open.downgrade())
     }

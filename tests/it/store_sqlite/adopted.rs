@@ -230,3 +230,18 @@ async fn a_file_serves_one_table_and_one_server() {
     let error = SqliteStore::open(&file.path()).expect_err("another table is adopted");
     assert!(matches!(&error, OpenError::OtherTable { served, .. } if served == "my \"settings"), "{error:?}");
 }
+
+/// SQLite renames the table in the triggers on it, and then they are ours still.
+#[test]
+fn a_table_that_was_renamed_is_detached_whole() {
+    let file = made(ORIGINAL);
+    drop(file.store());
+    file.foreign().execute_batch("ALTER TABLE data RENAME TO settings").expect("another name");
+    let refused = SqliteStore::open_with(&file.path(), Options::default().table("settings"));
+    assert!(matches!(refused, Err(OpenError::OtherTable { .. })));
+    detach(&file.path()).expect("it is ours");
+    let ours =
+        "SELECT count(*) FROM sqlite_schema WHERE sql LIKE '%datastream%' OR sql LIKE '%AFTER UPDATE%'";
+    let ours: i64 = file.foreign().query_row(ours, [], |row| row.get(0)).expect("a count");
+    assert_eq!(ours, 0);
+}

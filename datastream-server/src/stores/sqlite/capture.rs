@@ -4,7 +4,7 @@
 //! there are triggers only, and these are compared with what they should be whenever the schema has changed: a
 //! table that was dropped and made again, or renamed, has lost them.
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::table::quoted;
 
@@ -64,7 +64,7 @@ pub(super) fn install(connection: &Connection, table: &str) -> Result<()> {
     connection.execute_batch(include_str!("schema.sql"))?;
     for (name, sql) in TRIGGERS {
         let wanted = on(sql, table);
-        if trigger(connection, name)?.as_ref() != Some(&wanted) {
+        if trigger(connection, name)?.is_none_or(|found| found.sql != wanted) {
             connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}; {wanted}"))?;
         }
     }
@@ -73,21 +73,22 @@ pub(super) fn install(connection: &Connection, table: &str) -> Result<()> {
 
 /// The original's own trigger updates the row inside its update; what it was is kept for [`remove`].
 fn replace_original(connection: &Connection, table: &str) -> Result<()> {
-    let theirs = trigger(connection, UPDATED_AT)?.filter(|sql| sql.to_uppercase().contains("BEFORE UPDATE"));
-    let Some(theirs) = theirs.filter(|_| is_on(connection, table).unwrap_or(false)) else { return Ok(()) };
-    connection.execute(
-        "INSERT OR REPLACE INTO datastream_meta (name, value) VALUES (?1, ?2)",
-        [UPDATED_AT, &theirs],
-    )?;
+    let theirs = trigger(connection, UPDATED_AT)?.filter(|found| {
+        found.table.eq_ignore_ascii_case(table) && found.sql.to_uppercase().contains("BEFORE UPDATE")
+    });
+    let Some(theirs) = theirs else { return Ok(()) };
+    let keep = "INSERT OR REPLACE INTO datastream_meta (name, value) VALUES (?1, ?2)";
+    connection.execute(keep, [UPDATED_AT, &theirs.sql])?;
     connection.execute_batch(&format!("DROP TRIGGER {UPDATED_AT}; {}", on(SET_UPDATED_AT, table)))
 }
 
 /// Takes everything of ours away, and puts the original's trigger back where it was.
-pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
+pub(super) fn remove(connection: &Connection) -> Result<()> {
     let original: Option<String> = connection
         .query_row("SELECT value FROM datastream_meta WHERE name = ?1", [UPDATED_AT], |row| row.get(0))
         .optional()?;
-    if trigger(connection, UPDATED_AT)? == Some(on(SET_UPDATED_AT, table)) {
+    // Whatever the name of the table is by now: SQLite renames it in its triggers.
+    if trigger(connection, UPDATED_AT)?.is_some_and(|found| found.sql == on(SET_UPDATED_AT, &found.table)) {
         connection.execute_batch(&format!("DROP TRIGGER {UPDATED_AT}"))?;
         connection.execute_batch(&original.unwrap_or_default())?;
     }
@@ -102,16 +103,16 @@ pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
     )
 }
 
-/// How the trigger of this name is written, whatever table it is on.
-fn trigger(connection: &Connection, name: &str) -> Result<Option<String>> {
-    let sql = "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?1";
-    connection.query_row(sql, [name], |row| row.get(0)).optional()
+/// A trigger, as it is written, and the table that it is on.
+struct Trigger {
+    sql: String,
+    table: String,
 }
 
-fn is_on(connection: &Connection, table: &str) -> Result<bool> {
-    let sql =
-        "SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?1 AND lower(tbl_name) = lower(?2)";
-    connection.prepare(sql)?.exists(params![UPDATED_AT, table])
+fn trigger(connection: &Connection, name: &str) -> Result<Option<Trigger>> {
+    let found = "SELECT sql, tbl_name FROM sqlite_schema WHERE type = 'trigger' AND name = ?1";
+    let read = |row: &rusqlite::Row<'_>| Ok(Trigger { sql: row.get(0)?, table: row.get(1)? });
+    connection.query_row(found, [name], read).optional()
 }
 
 fn on(sql: &str, table: &str) -> String {
