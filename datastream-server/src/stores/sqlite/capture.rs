@@ -82,14 +82,16 @@ fn replace_original(connection: &Connection, table: &str) -> Result<()> {
     connection.execute_batch(&format!("DROP TRIGGER {UPDATED_AT}; {}", on(SET_UPDATED_AT, table)))
 }
 
-/// Takes everything of ours away, and puts the original's trigger back where it was.
-pub(super) fn remove(connection: &Connection) -> Result<()> {
+/// Takes everything of ours away, and puts the original's trigger back where it was, if `table` has its name still.
+pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
     let original: Option<String> = connection
         .query_row("SELECT value FROM datastream_meta WHERE name = ?1", [UPDATED_AT], |row| row.get(0))
         .optional()?;
-    // Whatever the name of the table is by now: SQLite renames it in its triggers.
-    if trigger(connection, UPDATED_AT)?.is_some_and(|found| found.sql == on(SET_UPDATED_AT, &found.table)) {
+    // Where the table has another name by now, SQLite wrote that into the triggers on it.
+    let ours = trigger(connection, UPDATED_AT)?.filter(|found| found.sql == on(SET_UPDATED_AT, &found.table));
+    if let Some(ours) = ours {
         connection.execute_batch(&format!("DROP TRIGGER {UPDATED_AT}"))?;
+        let original = original.filter(|_| ours.table.eq_ignore_ascii_case(table));
         connection.execute_batch(&original.unwrap_or_default())?;
     }
     for (name, _) in TRIGGERS {

@@ -34,7 +34,7 @@ pub fn detach(path: &Path) -> Result<String, OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let table = meta::text(&transaction, meta::TABLE).map_err(failed)?.unwrap_or_default();
     let journal_mode = meta::text(&transaction, meta::JOURNAL_MODE).map_err(failed)?;
-    capture::remove(&transaction).map_err(failed)?;
+    capture::remove(&transaction, &table).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     if let Some(mode) = journal_mode {
         // Refused while somebody else has the file open, who can change it as well.
