@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::cell::Cell;
 use crate::client::Inner;
 use crate::error::Unavailable;
-use crate::status::{Origin, State, Status};
+use crate::status::{Origin, Peer, State, Status};
 use crate::worker::{self, Command};
 
 /// A setting that is always right now: [`get`](Self::get) it wherever it is used.
@@ -209,14 +209,16 @@ impl<T> Watch<T> {
             None => (State::Ready, report.since, None),
             Some(_) if !report.is_followed() => (State::NotReady, report.since, None),
             Some(client) => {
-                let (state, since) = client.shared.link_state();
+                let (state, since) = client.shared.key_state(&self.cell.key);
                 (state, since.into_std().max(report.since), client.shared.age())
             }
         };
+        let peer = self.client.as_ref().and_then(|client| client.shared.peer());
         Status {
             state,
             since,
             age,
+            peer,
             revision: report.revision,
             origin: report.origin,
             unavailable: report.unavailable.as_ref().map(|_| self.unavailable()),
@@ -229,8 +231,13 @@ impl<T> Watch<T> {
         let why = self.cell.report.load().unavailable.clone();
         match (why, &self.client) {
             (Some(Unavailable::NotReady { key, waiting_for }), Some(client)) => {
-                let trouble = client.shared.last_error();
-                let waiting_for = trouble.map_or(waiting_for, |why| why.to_string());
+                let waiting_for = match (client.shared.last_error(), client.shared.peer()) {
+                    (Some(trouble), _) => trouble.to_string(),
+                    (None, Some(Peer::Original)) => {
+                        "a server of the original never says that it lacks a key".to_owned()
+                    }
+                    (None, _) => waiting_for,
+                };
                 Unavailable::NotReady { key, waiting_for }
             }
             (Some(why), _) => why,

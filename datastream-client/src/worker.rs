@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use datastream::key::{Selector, shown};
-use datastream::proto::{Data, DataRequest, DataResponse, ListCapabilitiesRequest};
+use datastream::proto::{Data, ListCapabilitiesRequest};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -21,9 +21,10 @@ pub(crate) use runtime::{Place, block_on, start};
 
 use crate::cell::AnyCell;
 use crate::error::{Disconnect, Unavailable};
-use crate::session::{Changed, Event, Input, Link, Output, Session, StreamId};
+use crate::session::{Answer, Changed, Event, Input, Link, Output, Session, StreamId};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::status::Peer;
 use crate::transport::{Signal, Transport};
 use calls::{Calls, Done};
 
@@ -44,7 +45,8 @@ pub(crate) enum Command {
 /// What a call or a stream says.
 enum Said {
     Signal(Signal),
-    Synced(Result<DataResponse, Disconnect>),
+    Synced(Answer),
+    Probed(Result<Peer, Disconnect>),
 }
 
 /// The worker: all that it needs to go on, wherever it runs.
@@ -125,6 +127,7 @@ impl<T: Transport> Worker<T> {
     fn hear(&mut self, id: StreamId, said: Said) {
         let event = match said {
             Said::Synced(answer) => Event::Synced(id, answer),
+            Said::Probed(answer) => Event::Probed(id, answer),
             Said::Signal(Signal::Opened(opening)) => Event::Opened(id, opening),
             Said::Signal(Signal::Received(message)) => Event::Received(id, message),
             Said::Signal(Signal::Ended(why)) => {
@@ -146,21 +149,23 @@ impl<T: Transport> Worker<T> {
 
     fn act(&mut self, output: Output) {
         match output {
-            Output::Sync(id, request) => self.sync(id, request),
-            Output::Open { id, request, reconnect } => {
-                let signals = self.transport.subscribe(request, reconnect);
-                self.streams.insert(id, signals.map(Said::Signal).boxed());
+            Output::Sync(id, request) => {
+                let answer = self.transport.sync(request).map(Said::Synced);
+                self.streams.insert(id, answer.into_stream().boxed());
+            }
+            Output::Probe { id, reconnect } => {
+                let answer = self.transport.probe(reconnect).map(Said::Probed);
+                self.streams.insert(id, answer.into_stream().boxed());
+            }
+            Output::Open { id, request } => {
+                let signals = self.transport.subscribe(request).map(Said::Signal);
+                self.streams.insert(id, signals.boxed());
             }
             Output::Close(id) => drop(self.streams.remove(&id)),
             Output::Apply(snapshot, changed) => self.apply(snapshot, &changed),
             Output::Link(link) => self.show(link),
             Output::Trouble(why) => self.complain(why),
         }
-    }
-
-    fn sync(&mut self, id: StreamId, request: DataRequest) {
-        let answer = self.transport.sync(request).map(Said::Synced);
-        self.streams.insert(id, answer.into_stream().boxed());
     }
 
     /// The map first, then the cells: who is woken by a cell finds its value in the map.
@@ -180,8 +185,13 @@ impl<T: Transport> Worker<T> {
         match (&before.0, &link) {
             (Link::Lost(before), Link::Lost(why)) if before == why => {}
             (_, Link::Lost(why)) => tracing::warn!(%why, "the settings server is lost; the last values stay"),
-            (Link::Live, Link::Live) => {}
-            (_, Link::Live) => tracing::info!("following the settings server"),
+            (Link::Live(before), Link::Live(peer)) if before == peer => {}
+            (_, Link::Live(Peer::Current)) => tracing::info!("following the settings server"),
+            (_, Link::Live(Peer::Original)) => {
+                tracing::info!(
+                    "following a settings server of the original: live, no heartbeats, no deletions"
+                );
+            }
             (_, Link::Idle | Link::Connecting) => {}
         }
         self.shared.trouble.store(None);
