@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::status::{ClientStatus, State};
-use crate::transport::{Grpc, Transport};
+use crate::transport::{Grpc, Transport, shown_address};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Place, Worker};
 
@@ -229,13 +229,25 @@ impl std::fmt::Debug for Client {
 }
 
 /// The settings of a client that is about to be made; by [`Client::builder`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct ClientBuilder {
     url: String,
     limits: Limits,
     client_name: String,
     place: Place,
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    /// Shows the address escaped and cut, and without a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("url", &shown_address(&self.url))
+            .field("limits", &self.limits)
+            .field("client_name", &shown(&self.client_name).to_string())
+            .field("place", &self.place)
+            .finish()
+    }
 }
 
 impl ClientBuilder {

@@ -46,4 +46,4 @@ pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
 pub use error::{CallError, Disconnect, Unavailable};
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
-pub use watch::{Loaded, Watch, WatchOr};
+pub use watch::{Loaded, LoadedOr, Watch, WatchOr};

@@ -1,5 +1,7 @@
 //! The typed handle of one setting.
 
+mod or;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +12,9 @@ use tokio::sync::oneshot;
 use crate::cell::Cell;
 use crate::client::Inner;
 use crate::error::Unavailable;
-use crate::status::{Origin, Peer, State, Status};
+use crate::status::{Peer, State, Status};
 use crate::worker::{self, Command};
+pub use or::{LoadedOr, WatchOr};
 
 /// A setting that is always right now: [`get`](Self::get) it wherever it is used.
 ///
@@ -115,7 +118,7 @@ impl<T> Watch<T> {
     /// ```
     #[must_use]
     pub fn or(self, default: T) -> WatchOr<T> {
-        WatchOr { watch: self, default: Arc::new(default) }
+        WatchOr::new(self, default)
     }
 
     /// Waits until there is a value.
@@ -269,52 +272,8 @@ impl<T> std::fmt::Debug for Watch<T> {
     /// Shows the key and whether there is a value, not the value.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let has_value = self.cell.value.load().is_some();
-        f.debug_struct("Watch").field("key", &self.cell.key).field("has_value", &has_value).finish()
-    }
-}
-
-/// A [`Watch`] with a default: made by [`Watch::or`].
-pub struct WatchOr<T> {
-    watch: Watch<T>,
-    default: Arc<T>,
-}
-
-impl<T> Clone for WatchOr<T> {
-    fn clone(&self) -> Self {
-        Self { watch: self.watch.clone(), default: self.default.clone() }
-    }
-}
-
-impl<T> WatchOr<T> {
-    /// The value now, or the default while there is none. Costs what [`Watch::get`] does.
-    #[must_use]
-    pub fn get(&self) -> T
-    where
-        T: Clone,
-    {
-        match self.watch.cell.value.load().as_deref() {
-            Some(value) => value.clone(),
-            None => T::clone(&self.default),
-        }
-    }
-
-    /// The handle without the default.
-    #[must_use]
-    pub fn watch(&self) -> &Watch<T> {
-        &self.watch
-    }
-
-    /// As [`Watch::changed`].
-    pub async fn changed(&mut self) {
-        self.watch.changed().await;
-    }
-
-    /// As [`Watch::status`]; while the default is what is read, the origin says so.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let status = self.watch.status();
-        let origin = if status.origin == Origin::None { Origin::Default } else { status.origin };
-        Status { origin, ..status }
+        let key = shown(&self.cell.key).to_string();
+        f.debug_struct("Watch").field("key", &key).field("has_value", &has_value).finish()
     }
 }
 
