@@ -136,7 +136,7 @@ impl Session {
         self.drop_silent(now, random, out);
         match event {
             Event::Watched(entry) => self.watched(now, entry, out),
-            Event::Unwatched(entry) => self.unwatched(now, &entry, out),
+            Event::Unwatched(entries) => self.unwatched(now, &entries, out),
             Event::Synced(id, answer) => self.synced(now, id, answer, out),
             Event::Probed(id, answer) => self.probed(now, random, id, answer, out),
             Event::Opened(id, opening) if self.original.is_some() => {
@@ -179,24 +179,28 @@ impl Session {
     }
 
     /// A key that nobody watches leaves what is shown at once. Only the next request leaves it out.
-    fn unwatched(&mut self, now: Duration, entry: &Selector, out: &mut Vec<Output>) {
-        if self.wanted.remove(entry) {
-            self.wanted_bytes -= entry.as_str().len();
+    fn unwatched(&mut self, now: Duration, entries: &[Selector], out: &mut Vec<Output>) {
+        for entry in entries {
+            if self.wanted.remove(entry) {
+                self.wanted_bytes -= entry.as_str().len();
+            }
         }
         if self.wanted.is_empty() {
             return self.rest(now, out);
         }
         if self.original.is_some() {
-            return self.original_unwatched(entry, out);
-        }
-        for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
-            stream.uncover(entry);
-        }
-        if let Some(syncing) = &mut self.syncing {
-            syncing.keys.remove(entry);
+            return self.original_unwatched(entries, out);
         }
         let mut applied = Snapshot::clone(&self.applied);
-        applied.uncover(entry);
+        for entry in entries {
+            for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
+                stream.uncover(entry);
+            }
+            if let Some(syncing) = &mut self.syncing {
+                syncing.keys.remove(entry);
+            }
+            applied.uncover(entry);
+        }
         self.apply(applied, Changed::Keys(Vec::new()), out);
     }
 

@@ -28,6 +28,9 @@ use crate::status::Peer;
 use crate::transport::{Signal, Transport};
 use calls::{Calls, Done};
 
+/// How many commands are taken at once, so that streams are heard between them.
+const COMMANDS: usize = 1000;
+
 /// What a handle or a client asks of the worker.
 pub(crate) enum Command {
     /// Follow the key of this cell.
@@ -76,13 +79,14 @@ impl<T: Transport> Worker<T> {
 
     /// Runs until the last handle and the last client are gone.
     async fn run(&mut self) {
+        let mut commands = Vec::new();
         loop {
             // A time too far away to be told is never.
             let wake_at = self.wake_at.and_then(|at| self.shared.started.checked_add(at));
             tokio::select! {
-                command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
-                    None => return,
+                read = self.commands.recv_many(&mut commands, COMMANDS) => match read {
+                    0 => return,
+                    _ => self.obey_all(&mut commands),
                 },
                 Some((id, said)) = self.streams.next() => self.hear(id, said),
                 Some(done) = self.calls.next() => self.finish(done),
@@ -94,6 +98,29 @@ impl<T: Transport> Worker<T> {
         }
     }
 
+    /// Farewells go first, which makes room for what is watched, and in one step: each such step copies the set of
+    /// what is covered.
+    fn obey_all(&mut self, commands: &mut Vec<Command>) {
+        let (mut left, mut others) = (Vec::new(), Vec::new());
+        for command in commands.drain(..) {
+            match command {
+                Command::Unwatch(key) => left.push(key),
+                other => others.push(other),
+            }
+        }
+        self.unwatch(left);
+        others.into_iter().for_each(|command| self.obey(command));
+    }
+
+    /// A key that has got a handle again meanwhile stays.
+    fn unwatch(&mut self, mut keys: Vec<Arc<str>>) {
+        keys.retain(|key| self.shared.sweep(key) && self.session.wants(key));
+        if !keys.is_empty() {
+            keys.iter().for_each(|key| self.calls.unwatched(key));
+            self.step(Event::Unwatched(keys.into_iter().map(Selector::Key).collect()));
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Watch(cell) => {
@@ -101,12 +128,7 @@ impl<T: Transport> Worker<T> {
                     self.watch(cell.as_ref());
                 }
             }
-            Command::Unwatch(key) => {
-                if self.shared.sweep(&key) && self.session.wants(&key) {
-                    self.calls.unwatched(&key);
-                    self.step(Event::Unwatched(Selector::Key(key)));
-                }
-            }
+            Command::Unwatch(key) => self.unwatch(vec![key]),
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
             Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
             Command::After(delay, reply) => self.timers.push(remind(delay, reply).boxed()),

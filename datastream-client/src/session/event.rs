@@ -29,8 +29,8 @@ pub struct Input {
 pub enum Event {
     /// A key or prefix got its first handle.
     Watched(Selector),
-    /// A key or prefix lost its last handle.
-    Unwatched(Selector),
+    /// Keys or prefixes lost their last handles. Many at once cost little more than one.
+    Unwatched(Vec<Selector>),
     /// `Sync` was answered, or failed.
     Synced(StreamId, Answer),
     /// A probe found out who is there, or failed.

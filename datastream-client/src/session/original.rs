@@ -160,10 +160,10 @@ impl Session {
     }
 
     /// Hides what nobody wants any more. Its stream goes on.
-    pub(super) fn original_unwatched(&mut self, entry: &Selector, out: &mut Vec<Output>) {
+    pub(super) fn original_unwatched(&mut self, entries: &[Selector], out: &mut Vec<Output>) {
         let mut applied = Snapshot::clone(&self.applied);
-        applied.continue_with(entry);
-        let hidden = applied.covered().iter().filter(|key| entry.includes(key) && !self.wanted.includes(key));
+        entries.iter().for_each(|entry| _ = applied.continue_with(entry));
+        let hidden = applied.covered().iter().filter(|key| !self.wanted.includes(key));
         for key in hidden.cloned().collect::<Vec<_>>() {
             applied.uncover(&key);
         }

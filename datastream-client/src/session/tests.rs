@@ -652,7 +652,7 @@ fn a_session_without_keys_does_nothing() {
     let step = session.step(super::Input { now: Duration::ZERO, random: 0.5, event: Event::Woken });
     assert!(step.outputs.is_empty() && step.wake_at.is_none());
     assert!(!session.wants(&"a".into()));
-    let unwatched = Event::Unwatched(Selector::parse("a").expect("a key"));
+    let unwatched = Event::Unwatched(vec![Selector::parse("a").expect("a key")]);
     let step = session.step(super::Input { now: Duration::ZERO, random: 0.5, event: unwatched });
     assert!(step.outputs.calls().is_empty());
 }

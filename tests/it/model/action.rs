@@ -92,9 +92,11 @@ impl History {
     }
 
     fn unwatch(&mut self) {
-        let wanted: Vec<_> = self.client.wanted.iter().cloned().collect();
-        if let Some(entry) = self.rng.choice(wanted) {
-            self.tell(Event::Unwatched(entry));
+        let mut wanted: Vec<_> = self.client.wanted.iter().cloned().collect();
+        self.rng.shuffle(&mut wanted);
+        wanted.truncate(if self.rng.u8(..4) == 0 { 2 } else { 1 });
+        if !wanted.is_empty() {
+            self.tell(Event::Unwatched(wanted));
         }
     }
 

@@ -102,9 +102,11 @@ impl Client {
     /// Notes what an event says before the session hears of it.
     fn prepare(&mut self, event: &Event) -> Option<Heard> {
         match event {
-            Event::Unwatched(entry) => {
-                self.wanted.remove(entry);
-                self.handles.remove(entry.as_str());
+            Event::Unwatched(entries) => {
+                for entry in entries {
+                    self.wanted.remove(entry);
+                    self.handles.remove(entry.as_str());
+                }
                 None
             }
             Event::Received(id, message) if message.more => {

@@ -87,7 +87,7 @@ impl Machine {
     }
 
     pub(super) fn unwatch(&mut self, entry: &str) -> Vec<Output> {
-        self.step(Event::Unwatched(selector(entry)))
+        self.step(Event::Unwatched(vec![selector(entry)]))
     }
 
     /// What it shows, in order.
