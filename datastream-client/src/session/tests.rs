@@ -636,6 +636,19 @@ fn doubt_never_takes_the_client_back() {
     assert_eq!(machine.shown(), [("a", "2")]);
 }
 
+#[test]
+fn a_stream_that_is_behind_and_alone_is_given_up_and_the_server_judges() {
+    let (mut machine, live) = Machine::live(["a"]);
+    let open = machine.step(Event::Doubted).open().expect("a new stream");
+    machine.step(Event::Received(open.id, state(4, NOTHING)));
+    let outputs = machine.step(Event::Ended(live, Disconnect::Ended));
+    assert_eq!(outputs.closed(), [open.id]);
+    assert!(matches!(outputs.link(), Some(Link::Lost(why)) if **why == Disconnect::Behind));
+    assert_eq!(machine.shown(), [("a", "1")]);
+    let again = machine.wait(500).open().expect("a reconnect");
+    assert_eq!(again.request.resume.expect("a position").revision, 5, "from what is shown");
+}
+
 fn endless() -> Limits {
     let long = Duration::MAX;
     Limits { sync: long, first_message: long, idle: Some(long), ready: long, seen: long, connect: long }

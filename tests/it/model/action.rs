@@ -139,6 +139,10 @@ impl History {
         world.primary = View { head, compacted_to: compacted_to.min(head_at - 1), ..world.primary };
         drop(world);
         self.trace(|| format!("the store went back to {head_at}"));
+        // What the client wrote may have gone with it.
+        if self.rng.bool() {
+            self.tell(Event::Doubted);
+        }
     }
 
     /// The replica follows the primary, all the way or not.
