@@ -167,7 +167,9 @@ impl Session {
     pub(super) fn subscribe(&mut self, now: Duration, out: &mut Vec<Output>) {
         let id = self.next_id();
         let mut draft = Snapshot::clone(&self.applied);
-        if std::mem::take(&mut self.in_doubt) {
+        // Without a live stream it is the position that the server is to judge: a state that is behind what is shown
+        // would only be given up.
+        if std::mem::take(&mut self.in_doubt) && self.live.is_some() {
             draft = Snapshot::default();
         }
         let fresh: KeySet =

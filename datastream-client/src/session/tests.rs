@@ -637,6 +637,19 @@ fn doubt_never_takes_the_client_back() {
 }
 
 #[test]
+fn doubt_ends_with_the_stream_that_was_doubted() {
+    let (mut machine, live) = Machine::live(["a"]);
+    machine.watch("b");
+    let next = machine.wait(10).open().expect("a stream that joins").id;
+    machine.step(Event::Received(live, drain(30_000)));
+    machine.step(Event::Received(next, resume(5, NOTHING)));
+    assert!(machine.step(Event::Doubted).calls().is_empty(), "the server keeps the client away");
+    machine.step(Event::Ended(next, Disconnect::Ended));
+    let open = machine.wait(30_000).open().expect("a reconnect");
+    assert_eq!(open.request.resume.expect("a position").revision, 5, "the server judges what is shown");
+}
+
+#[test]
 fn a_stream_that_is_behind_and_alone_is_given_up_and_the_server_judges() {
     let (mut machine, live) = Machine::live(["a"]);
     let open = machine.step(Event::Doubted).open().expect("a new stream");
