@@ -156,7 +156,7 @@ impl<T: Value> Cell<T> {
         let seen = Some(held.clone());
         if report.seen.as_ref().is_some_and(|seen| seen.has_text_of(held)) && report.refusal.is_none() {
             // The same value at another revision: after a reset, or put again.
-            let revision = Some(held.revision);
+            let revision = held.known_revision();
             return self.publish(Report { revision, seen, ..Report::clone(&report) }, false);
         }
         match self.decode(held) {
@@ -166,7 +166,7 @@ impl<T: Value> Cell<T> {
                     unavailable: None,
                     is_known: true,
                     origin: Origin::Live,
-                    revision: Some(held.revision),
+                    revision: held.known_revision(),
                     refusal: None,
                     seen,
                     ..Report::clone(&report)

@@ -1,6 +1,7 @@
 //! The front door.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use datastream::key::{self, shown};
 use datastream::limit::CLIENT_NAME_BYTES;
@@ -16,7 +17,7 @@ use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::status::{ClientStatus, State};
-use crate::transport::{Grpc, Transport};
+use crate::transport::{Grpc, Transport, shown_address};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Place, Worker};
 
@@ -27,7 +28,7 @@ const PAGE: u32 = 1000;
 ///
 /// It connects when something is watched, and reconnects by itself, always: a wrong address or a server that is
 /// not there shows in [`Watch::ready`] and [`status`](Self::status), and a server that comes back heals it. All handles
-/// of a client share one stream. Cheap to clone. It ends when the last clone and the last handle are gone.
+/// of a client share one stream, unless its server is one of the [original](crate::Peer::Original). Cheap to clone. It ends when the last clone and the last handle are gone.
 ///
 /// ```
 /// use datastream_client::Client;
@@ -80,7 +81,9 @@ pub enum Seen {
     Applied,
     /// The client has no handle of the key.
     NotWatched,
-    /// Written, not yet seen: the client has lost its stream, or the server is slow to say so. It will.
+    /// Written, not yet seen: the client has lost its stream, or the server is slow to say so. It will. A server
+    /// of the original does not say where a write stands, so there is nothing to wait for: its stream brings the
+    /// write later, and may miss it if others come soon after.
     NotYet,
 }
 
@@ -131,10 +134,14 @@ impl Client {
     pub fn status(&self) -> ClientStatus {
         let shared = &self.inner.shared;
         let (state, since) = shared.link_state();
-        let position = shared.snapshot.load().position().cloned();
-        let state = if position.is_some() { state } else { State::NotReady };
-        let last_error = shared.last_error();
-        ClientStatus { state, since: since.into_std(), age: shared.age(), position, last_error }
+        let snapshot = shared.snapshot.load();
+        let state = match state {
+            State::Stale if !snapshot.knows_anything() => State::NotReady,
+            state => state,
+        };
+        let (position, last_error) = (snapshot.position().cloned(), shared.last_error());
+        let (age, peer) = (shared.age(), shared.peer());
+        ClientStatus { state, since: since.into_std(), age, peer, position, last_error }
     }
 
     /// The keys that the server has, with their types, in order.
@@ -154,6 +161,8 @@ impl Client {
             all.extend(page.capabilities.into_iter().map(Capability::from));
             page_token = page.next_page_token;
             if page_token.is_empty() {
+                // A server of the original has one page, in an order of its own.
+                all.sort_by(|a, b| a.key.cmp(&b.key));
                 return Ok(all);
             }
         }
@@ -168,7 +177,8 @@ impl Client {
     /// Sets `key` to `value`; durable when it returns.
     ///
     /// If this client watches the key, it also waits, for at most [`Limits::seen`], until its handles show the
-    /// value: a read after an acknowledged write sees it. Not cancel safe: dropping the future does not take the
+    /// value: a read after an acknowledged write sees it. With a server of the original it does not wait, and says
+    /// [`Seen::NotYet`]. Not cancel safe: dropping the future does not take the
     /// write back.
     ///
     /// # Errors
@@ -183,6 +193,8 @@ impl Client {
             key: key.to_owned(),
             value: text,
             value_type: T::WRITES.name().to_owned(),
+            // Only for a server of the original: what has no time it takes for older than all, and sends to nobody.
+            updated_at: Some(SystemTime::now().into()),
             ..Data::default()
         };
         let (reply, answer) = oneshot::channel();
@@ -217,13 +229,25 @@ impl std::fmt::Debug for Client {
 }
 
 /// The settings of a client that is about to be made; by [`Client::builder`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct ClientBuilder {
     url: String,
     limits: Limits,
     client_name: String,
     place: Place,
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    /// Shows the address escaped and cut, and without a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("url", &shown_address(&self.url))
+            .field("limits", &self.limits)
+            .field("client_name", &shown(&self.client_name).to_string())
+            .field("place", &self.place)
+            .finish()
+    }
 }
 
 impl ClientBuilder {

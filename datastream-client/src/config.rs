@@ -19,7 +19,8 @@ pub struct Limits {
     pub connect: Duration,
     /// For the answer to `Sync` and to every other call that is not a stream. Default: 5 s.
     pub sync: Duration,
-    /// For the headers and the first message of a stream. Default: 10 s.
+    /// For the headers and the first message of a stream; a server of the [original](crate::Peer::Original) may
+    /// take for ever. Default: 10 s.
     pub first_message: Duration,
     /// For any message of a stream that has begun. Default: three of the heartbeats that the server names.
     pub idle: Option<Duration>,

@@ -11,7 +11,7 @@
 //!
 //! - [`Client`] connects, reconnects, writes, and takes [`Snapshot`]s.
 //! - [`Watch`] is the handle of one setting.
-//! - [`Status`] says how fresh what is read is.
+//! - [`Status`] says how fresh what is read is, and [`Peer`] what can be known of the server that is followed.
 //! - A setting may be of any type that is a [`Value`]: numbers, `bool`, `String`, `Duration`, [`Json`], [`Text`],
 //!   or a type of the application.
 //!
@@ -45,5 +45,5 @@ pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
 pub use error::{CallError, Disconnect, Unavailable};
 pub use snapshot::{Held, Snapshot};
-pub use status::{ClientStatus, Origin, Refusal, State, Status};
-pub use watch::{Loaded, Watch, WatchOr};
+pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
+pub use watch::{Loaded, LoadedOr, Watch, WatchOr};

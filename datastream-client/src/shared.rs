@@ -15,7 +15,7 @@ use crate::cell::{AnyCell, Cell};
 use crate::error::Disconnect;
 use crate::session::Link;
 use crate::snapshot::Snapshot;
-use crate::status::State;
+use crate::status::{Peer, State};
 use crate::worker::Command;
 
 /// The shared side of a client. Reads of it never wait for the worker.
@@ -120,12 +120,29 @@ impl Shared {
     pub(crate) fn link_state(&self) -> (State, Instant) {
         let link = self.link.load();
         match link.0 {
-            Link::Live => match self.silent_since() {
+            Link::Live(_) => match self.silent_since() {
                 Some(silent) => (State::Stale, silent),
                 None => (State::Ready, link.1),
             },
             Link::Lost(_) => (State::Stale, link.1),
             Link::Idle | Link::Connecting => (State::NotReady, link.1),
+        }
+    }
+
+    /// As [`link_state`](Self::link_state), for one key.
+    pub(crate) fn key_state(&self, key: &str) -> (State, Instant) {
+        let (state, since) = self.link_state();
+        match self.snapshot.load().interrupted_at(key) {
+            Some(at) if state == State::Ready => (State::Stale, since.max(self.started + at)),
+            _ => (state, since),
+        }
+    }
+
+    /// What kind of server is followed.
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        match self.link.load().0 {
+            Link::Live(peer) => Some(peer),
+            Link::Idle | Link::Connecting | Link::Lost(_) => None,
         }
     }
 
@@ -138,7 +155,7 @@ impl Shared {
     pub(crate) fn last_error(&self) -> Option<Arc<Disconnect>> {
         match &self.link.load().0 {
             Link::Lost(why) => Some(why.clone()),
-            Link::Live if self.silent_since().is_some() => Some(Arc::new(Disconnect::Silent)),
+            Link::Live(_) if self.silent_since().is_some() => Some(Arc::new(Disconnect::Silent)),
             _ => self.trouble.load_full(),
         }
     }

@@ -1,8 +1,9 @@
 //! What the client holds to be true, all of it at one position.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use datastream::key::{KeySet, Selector, shown};
@@ -24,6 +25,9 @@ pub struct Snapshot {
     covered: Arc<KeySet>,
     /// Those of them that may not be read.
     denied: Arc<KeySet>,
+    /// Those that are not followed while others are, and since when, as time since the client began. Only with a
+    /// server of the original, where each has a stream.
+    interrupted: Arc<BTreeMap<Selector, Duration>>,
 }
 
 /// A value, as it was received.
@@ -33,7 +37,7 @@ pub struct Held {
     pub value: Bytes,
     /// The name of its type, as it was written.
     pub value_type: Box<str>,
-    /// The revision of the change that wrote it.
+    /// The revision of the change that wrote it; 0 from a server of the original, which has none.
     pub revision: u64,
 }
 
@@ -65,7 +69,8 @@ impl Snapshot {
         self.values.keys().map(|key| &**key)
     }
 
-    /// Where in the history of the store this is; `None` before the first state arrived.
+    /// Where in the history of the store this is; `None` before the first state arrived, and with a server of the
+    /// original, which has no history: then each value is as it arrived, by itself.
     #[must_use]
     pub fn position(&self) -> Option<&Position> {
         self.position.as_ref()
@@ -111,6 +116,12 @@ impl Snapshot {
     /// Forgets all values, before a whole state.
     pub(crate) fn clear(&mut self) {
         self.values = RedBlackTreeMapSync::new_sync();
+        self.interrupted = Arc::default();
+    }
+
+    /// Whether something is known: that a key has a value, or has none.
+    pub(crate) fn knows_anything(&self) -> bool {
+        self.position.is_some() || !self.covered.is_empty()
     }
 
     /// Covers an entry by itself that others include already.
@@ -134,18 +145,56 @@ impl Snapshot {
     }
 
     fn forget(&mut self, entry: &Selector) {
-        let gone: Vec<_> = match entry {
-            Selector::Key(key) => vec![key.clone()],
-            Selector::Prefix(prefix) => self
-                .values
-                .range::<str, _>((Bound::Included(&**prefix), Bound::Unbounded))
-                .map(|(key, _)| key.clone())
-                .take_while(|key| key.starts_with(&**prefix))
-                .collect(),
-        };
-        for key in gone.iter().filter(|key| !self.covered.matches(key)) {
+        let gone: Vec<_> = self.held_by(entry).filter(|key| !self.covered.matches(key)).cloned().collect();
+        for key in &gone {
             self.values.remove_mut(key);
         }
+    }
+
+    /// The keys with a value that `entry` asks for.
+    fn held_by<'a>(&'a self, entry: &'a Selector) -> impl Iterator<Item = &'a Arc<str>> {
+        let from = self.values.range::<str, _>((Bound::Included(entry.as_str()), Bound::Unbounded));
+        from.map(|(key, _)| key).take_while(|key| entry.matches(key))
+    }
+
+    /// Keeps the values for a server that knows nothing of where they come from: what is held is covered by itself,
+    /// and none of it is followed before the server has said something of it.
+    pub(crate) fn leave_history(&mut self, now: Duration, wanted: &KeySet) {
+        let covered = self.values.keys().cloned().map(Selector::Key).collect();
+        let held = wanted.iter().filter(|entry| self.held_by(entry).next().is_some());
+        self.interrupted = Arc::new(held.map(|entry| (entry.clone(), now)).collect());
+        self.covered = Arc::new(covered);
+        self.denied = Arc::default();
+        self.position = None;
+    }
+
+    /// Shows the value of a key, which covers it.
+    pub(crate) fn take_in(&mut self, key: &Arc<str>, held: &Arc<Held>) {
+        let selector = Selector::Key(key.clone());
+        if !self.covered.contains_selector(&selector) {
+            Arc::make_mut(&mut self.covered).insert(selector);
+        }
+        self.values.insert_mut(key.clone(), held.clone());
+    }
+
+    /// Notes that an entry is not followed.
+    pub(crate) fn interrupt(&mut self, now: Duration, entry: &Selector) {
+        Arc::make_mut(&mut self.interrupted).entry(entry.clone()).or_insert(now);
+    }
+
+    /// Notes that an entry is followed, and says whether it was not.
+    pub(crate) fn continue_with(&mut self, entry: &Selector) -> bool {
+        self.interrupted.contains_key(entry) && Arc::make_mut(&mut self.interrupted).remove(entry).is_some()
+    }
+
+    /// Whether any entry is not followed.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        !self.interrupted.is_empty()
+    }
+
+    /// Since when `key` is not followed, although others are.
+    pub(crate) fn interrupted_at(&self, key: &str) -> Option<Duration> {
+        self.interrupted.iter().filter(|(entry, _)| entry.matches(key)).map(|(_, at)| *at).min()
     }
 
     /// Takes over what a part of a delivery says of covered keys, where it is not older than what is held,
@@ -187,6 +236,16 @@ impl Held {
             value_type: data.value_type.as_str().into(),
             revision: data.revision,
         }
+    }
+
+    /// A value of a server of the original: nothing but its arrival orders it.
+    pub(crate) fn unordered(data: proto::Data) -> Self {
+        Self { revision: 0, ..Self::new(&data) }
+    }
+
+    /// Its revision, if the server has such.
+    pub(crate) fn known_revision(&self) -> Option<u64> {
+        Some(self.revision).filter(|revision| *revision > 0)
     }
 
     /// Whether it is the same value, at whatever revision.

@@ -21,6 +21,33 @@ pub enum State {
     Stale,
 }
 
+/// What kind of server is followed, and so what can be known of it.
+///
+/// The client finds out by itself before it subscribes, and anew after each lost connection: a server that is
+/// upgraded or rolled back is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// A server of this project.
+    Current,
+    /// A server of the Go project that the contract is from.
+    ///
+    /// Changes are live, and that is all:
+    ///
+    /// - It has no heartbeats, so nothing confirms that what is read is right, and there is no age. That the
+    ///   server is gone shows when its connection breaks: after some 25 s if its host or the network is lost, after
+    ///   some 6 min if its program hangs. One that goes on and only sends nothing is not noticed.
+    /// - It has no deletions: a deleted key keeps its last value. A key that it lacks is never known to be
+    ///   missing: [`ready`](crate::Watch::ready) ends by its time limit.
+    /// - It has no positions and revisions: each key arrives by itself, and after a reconnect each value counts
+    ///   as [stale](State::Stale) until the server has repeated it.
+    /// - Each key has a `Subscribe` of its own, on one connection. It is kept until the connection ends, even if
+    ///   nobody watches the key any more, because such a server is never rid of a stream that was left. Keys beyond
+    ///   what the server allows at once are not ready before others end; those that are followed do not suffer.
+    ///   This is for some hundreds of keys, not for ten thousand.
+    Original,
+}
+
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,9 +83,12 @@ pub struct Status {
     /// Since when the state is so.
     pub since: Instant,
     /// How old the value may be at most: the time since the server last confirmed that there is nothing newer.
-    /// `None` before the first confirmation, and for a fixed handle.
+    /// `None` before the first confirmation, with a server that never confirms, and for a fixed handle.
     pub age: Option<Duration>,
-    /// The revision of the value; `None` if there is none.
+    /// What kind of server is followed, which says what the rest can mean; `None` while none is, and for a fixed
+    /// handle.
+    pub peer: Option<Peer>,
+    /// The revision of the value; `None` if there is none, or the server has no revisions.
     pub revision: Option<u64>,
     /// Where the value comes from.
     pub origin: Origin,
@@ -76,9 +106,12 @@ pub struct ClientStatus {
     pub state: State,
     /// Since when the state is so.
     pub since: Instant,
-    /// How old what is read may be at most; `None` before the first confirmation.
+    /// How old what is read may be at most; `None` before the first confirmation, and with a server that never
+    /// confirms.
     pub age: Option<Duration>,
-    /// Up to where everything is applied.
+    /// What kind of server is followed; `None` while none is.
+    pub peer: Option<Peer>,
+    /// Up to where everything is applied; `None` before the first state, and with a server without positions.
     pub position: Option<Position>,
     /// Why the server was lost, cannot be reached, or does not give what is watched anew; `None` while everything
     /// is followed.

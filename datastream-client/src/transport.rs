@@ -22,11 +22,17 @@ use tonic::{Code, ConnectError, Request, Status};
 
 use crate::config::Limits;
 use crate::error::{CallError, Disconnect};
-use crate::session::Opening;
+use crate::session::{Answer, Opening};
+use crate::status::Peer;
 use address::Address;
+pub(crate) use address::shown_address;
 
-/// Pings show a dead connection where no heartbeat does: during a call that is not a stream.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+/// How often a quiet connection is pinged, and how long it may take to answer. Streams of our servers have their
+/// heartbeats, and calls their deadlines; this is for those of the original. gRPC servers end a connection that is
+/// pinged more often than each five minutes while they send nothing.
+const PING: (Duration, Duration) = (Duration::from_secs(330), Duration::from_secs(10));
+/// How soon, how often and how many times the peer's system is asked for a sign of life, which no server counts.
+const TCP_KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(5), 3);
 /// What a deadline on the wire can say, and more than anybody waits.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Above what a server of ours sends, so that one of another kind is not refused for a little more.
@@ -45,10 +51,12 @@ pub enum Signal {
 
 /// The calls that a client makes. What it returns is independent of it, and stops when dropped.
 pub trait Transport: Send + 'static {
-    /// Calls `Sync`.
-    fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Result<DataResponse, Disconnect>>;
-    /// Calls `Subscribe`; with `reconnect`, on a connection that is made for it.
-    fn subscribe(&mut self, request: DataRequest, reconnect: bool) -> BoxStream<'static, Signal>;
+    /// Calls `Sync`, on the connection of the streams.
+    fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Answer>;
+    /// Finds out who is there; with `reconnect`, on a connection that is made for it and for the streams after it.
+    fn probe(&mut self, reconnect: bool) -> BoxFuture<'static, Result<Peer, Disconnect>>;
+    /// Calls `Subscribe`.
+    fn subscribe(&mut self, request: DataRequest) -> BoxStream<'static, Signal>;
     /// Calls `PushUpdate`. An old server returns no position.
     fn push(&mut self, data: Data, retype: bool) -> BoxFuture<'static, Result<Option<Position>, CallError>>;
     /// Calls `ListCapabilities`.
@@ -87,8 +95,10 @@ impl Grpc {
     fn connect(&self) -> Result<Server, Disconnect> {
         let Address { endpoint, name } = self.address.as_ref().map_err(Clone::clone)?;
         let endpoint = endpoint.clone().connect_timeout(self.limits.connect).tcp_nodelay(true);
-        let endpoint = endpoint.http2_keep_alive_interval(KEEPALIVE.0).keep_alive_timeout(KEEPALIVE.1);
-        let channel = endpoint.keep_alive_while_idle(true).connect_lazy();
+        let endpoint = endpoint.http2_keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
+        let (idle, interval, retries) = TCP_KEEPALIVE;
+        let endpoint = endpoint.tcp_keepalive(Some(idle)).tcp_keepalive_interval(Some(interval));
+        let channel = endpoint.tcp_keepalive_retries(Some(retries)).connect_lazy();
         Ok(Server { channel, name: name.as_str().into() })
     }
 
@@ -149,18 +159,44 @@ impl Server {
 }
 
 impl Transport for Grpc {
-    fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Result<DataResponse, Disconnect>> {
+    fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Answer> {
         let server = self.stream_server(false);
         async move {
-            let server = server?;
-            let answer = server.client().sync(request).await;
-            answer.map(tonic::Response::into_inner).map_err(|status| server.unanswered(&status))
+            let server = match server {
+                Ok(server) => server,
+                Err(why) => return Answer { is_current: false, state: Err(why) },
+            };
+            match server.client().sync(request).await {
+                Ok(answer) => {
+                    Answer { is_current: is_current(answer.metadata()), state: Ok(answer.into_inner()) }
+                }
+                Err(status) => {
+                    let why = server.unanswered(&status);
+                    Answer { is_current: is_current(status.metadata()), state: Err(why) }
+                }
+            }
         }
         .boxed()
     }
 
-    fn subscribe(&mut self, request: DataRequest, reconnect: bool) -> BoxStream<'static, Signal> {
-        match self.stream_server(reconnect) {
+    fn probe(&mut self, reconnect: bool) -> BoxFuture<'static, Result<Peer, Disconnect>> {
+        let server = self.stream_server(reconnect);
+        async move {
+            let server = server?;
+            // The original knows no pages, and sends its whole list.
+            let request = ListCapabilitiesRequest { page_size: 1, page_token: String::new() };
+            match server.client().list_capabilities(request).await {
+                Ok(answer) if is_current(answer.metadata()) => Ok(Peer::Current),
+                Ok(_) => Ok(Peer::Original),
+                Err(status) if is_current(status.metadata()) => Ok(Peer::Current),
+                Err(status) => Err(server.unanswered(&status)),
+            }
+        }
+        .boxed()
+    }
+
+    fn subscribe(&mut self, request: DataRequest) -> BoxStream<'static, Signal> {
+        match self.stream_server(false) {
             Ok(server) => signals(server, request).boxed(),
             Err(why) => futures_util::stream::iter([Signal::Ended(why)]).boxed(),
         }
@@ -216,7 +252,9 @@ fn signals(server: Server, request: DataRequest) -> impl Stream<Item = Signal> +
     let opening = async move {
         match server.client().subscribe(request).await {
             Ok(answer) => {
-                let opened = Signal::Opened(Opening { heartbeat: read_heartbeat(answer.metadata()) });
+                let headers = answer.metadata();
+                let opening = Opening { is_current: is_current(headers), heartbeat: read_heartbeat(headers) };
+                let opened = Signal::Opened(opening);
                 let messages = answer.into_inner().map(move |message| match message {
                     Ok(message) => Signal::Received(message),
                     Err(status) => Signal::Ended(server.disconnect(&status)),
@@ -229,6 +267,11 @@ fn signals(server: Server, request: DataRequest) -> impl Stream<Item = Signal> +
     };
     // A stream that failed is not asked again; the worker drops it at its first end.
     futures_util::stream::once(opening).flatten()
+}
+
+/// Whether an answer names our protocol, as each one of a server of this project does.
+fn is_current(metadata: &MetadataMap) -> bool {
+    metadata.contains_key(header::PROTOCOL)
 }
 
 fn read_heartbeat(metadata: &MetadataMap) -> Option<Duration> {

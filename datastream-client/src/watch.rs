@@ -1,5 +1,7 @@
 //! The typed handle of one setting.
 
+mod or;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +12,9 @@ use tokio::sync::oneshot;
 use crate::cell::Cell;
 use crate::client::Inner;
 use crate::error::Unavailable;
-use crate::status::{Origin, State, Status};
+use crate::status::{Peer, State, Status};
 use crate::worker::{self, Command};
+pub use or::{LoadedOr, WatchOr};
 
 /// A setting that is always right now: [`get`](Self::get) it wherever it is used.
 ///
@@ -115,7 +118,7 @@ impl<T> Watch<T> {
     /// ```
     #[must_use]
     pub fn or(self, default: T) -> WatchOr<T> {
-        WatchOr { watch: self, default: Arc::new(default) }
+        WatchOr::new(self, default)
     }
 
     /// Waits until there is a value.
@@ -209,14 +212,16 @@ impl<T> Watch<T> {
             None => (State::Ready, report.since, None),
             Some(_) if !report.is_followed() => (State::NotReady, report.since, None),
             Some(client) => {
-                let (state, since) = client.shared.link_state();
+                let (state, since) = client.shared.key_state(&self.cell.key);
                 (state, since.into_std().max(report.since), client.shared.age())
             }
         };
+        let peer = self.client.as_ref().and_then(|client| client.shared.peer());
         Status {
             state,
             since,
             age,
+            peer,
             revision: report.revision,
             origin: report.origin,
             unavailable: report.unavailable.as_ref().map(|_| self.unavailable()),
@@ -229,8 +234,13 @@ impl<T> Watch<T> {
         let why = self.cell.report.load().unavailable.clone();
         match (why, &self.client) {
             (Some(Unavailable::NotReady { key, waiting_for }), Some(client)) => {
-                let trouble = client.shared.last_error();
-                let waiting_for = trouble.map_or(waiting_for, |why| why.to_string());
+                let waiting_for = match (client.shared.last_error(), client.shared.peer()) {
+                    (Some(trouble), _) => trouble.to_string(),
+                    (None, Some(Peer::Original)) => {
+                        "a server of the original never says that it lacks a key".to_owned()
+                    }
+                    (None, _) => waiting_for,
+                };
                 Unavailable::NotReady { key, waiting_for }
             }
             (Some(why), _) => why,
@@ -262,52 +272,8 @@ impl<T> std::fmt::Debug for Watch<T> {
     /// Shows the key and whether there is a value, not the value.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let has_value = self.cell.value.load().is_some();
-        f.debug_struct("Watch").field("key", &self.cell.key).field("has_value", &has_value).finish()
-    }
-}
-
-/// A [`Watch`] with a default: made by [`Watch::or`].
-pub struct WatchOr<T> {
-    watch: Watch<T>,
-    default: Arc<T>,
-}
-
-impl<T> Clone for WatchOr<T> {
-    fn clone(&self) -> Self {
-        Self { watch: self.watch.clone(), default: self.default.clone() }
-    }
-}
-
-impl<T> WatchOr<T> {
-    /// The value now, or the default while there is none. Costs what [`Watch::get`] does.
-    #[must_use]
-    pub fn get(&self) -> T
-    where
-        T: Clone,
-    {
-        match self.watch.cell.value.load().as_deref() {
-            Some(value) => value.clone(),
-            None => T::clone(&self.default),
-        }
-    }
-
-    /// The handle without the default.
-    #[must_use]
-    pub fn watch(&self) -> &Watch<T> {
-        &self.watch
-    }
-
-    /// As [`Watch::changed`].
-    pub async fn changed(&mut self) {
-        self.watch.changed().await;
-    }
-
-    /// As [`Watch::status`]; while the default is what is read, the origin says so.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let status = self.watch.status();
-        let origin = if status.origin == Origin::None { Origin::Default } else { status.origin };
-        Status { origin, ..status }
+        let key = shown(&self.cell.key).to_string();
+        f.debug_struct("Watch").field("key", &key).field("has_value", &has_value).finish()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use datastream::key::{Selector, shown};
-use datastream::proto::{Data, DataRequest, DataResponse, ListCapabilitiesRequest};
+use datastream::proto::{Data, ListCapabilitiesRequest};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -21,11 +21,15 @@ pub(crate) use runtime::{Place, block_on, start};
 
 use crate::cell::AnyCell;
 use crate::error::{Disconnect, Unavailable};
-use crate::session::{Changed, Event, Input, Link, Output, Session, StreamId};
+use crate::session::{Answer, Changed, Event, Input, Link, Output, Session, StreamId};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::status::Peer;
 use crate::transport::{Signal, Transport};
 use calls::{Calls, Done};
+
+/// How many commands are taken at once, so that streams are heard between them.
+const COMMANDS: usize = 1000;
 
 /// What a handle or a client asks of the worker.
 pub(crate) enum Command {
@@ -44,7 +48,8 @@ pub(crate) enum Command {
 /// What a call or a stream says.
 enum Said {
     Signal(Signal),
-    Synced(Result<DataResponse, Disconnect>),
+    Synced(Answer),
+    Probed(Result<Peer, Disconnect>),
 }
 
 /// The worker: all that it needs to go on, wherever it runs.
@@ -74,13 +79,14 @@ impl<T: Transport> Worker<T> {
 
     /// Runs until the last handle and the last client are gone.
     async fn run(&mut self) {
+        let mut commands = Vec::new();
         loop {
             // A time too far away to be told is never.
             let wake_at = self.wake_at.and_then(|at| self.shared.started.checked_add(at));
             tokio::select! {
-                command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
-                    None => return,
+                read = self.commands.recv_many(&mut commands, COMMANDS) => match read {
+                    0 => return,
+                    _ => self.obey_all(&mut commands),
                 },
                 Some((id, said)) = self.streams.next() => self.hear(id, said),
                 Some(done) = self.calls.next() => self.finish(done),
@@ -92,6 +98,29 @@ impl<T: Transport> Worker<T> {
         }
     }
 
+    /// Farewells go first, which makes room for what is watched, and in one step: each such step copies the set of
+    /// what is covered.
+    fn obey_all(&mut self, commands: &mut Vec<Command>) {
+        let (mut left, mut others) = (Vec::new(), Vec::new());
+        for command in commands.drain(..) {
+            match command {
+                Command::Unwatch(key) => left.push(key),
+                other => others.push(other),
+            }
+        }
+        self.unwatch(left);
+        others.into_iter().for_each(|command| self.obey(command));
+    }
+
+    /// A key that has got a handle again meanwhile stays.
+    fn unwatch(&mut self, mut keys: Vec<Arc<str>>) {
+        keys.retain(|key| self.shared.sweep(key) && self.session.wants(key));
+        if !keys.is_empty() {
+            keys.iter().for_each(|key| self.calls.unwatched(key));
+            self.step(Event::Unwatched(keys.into_iter().map(Selector::Key).collect()));
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Watch(cell) => {
@@ -99,12 +128,7 @@ impl<T: Transport> Worker<T> {
                     self.watch(cell.as_ref());
                 }
             }
-            Command::Unwatch(key) => {
-                if self.shared.sweep(&key) && self.session.wants(&key) {
-                    self.calls.unwatched(&key);
-                    self.step(Event::Unwatched(Selector::Key(key)));
-                }
-            }
+            Command::Unwatch(key) => self.unwatch(vec![key]),
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
             Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
             Command::After(delay, reply) => self.timers.push(remind(delay, reply).boxed()),
@@ -125,6 +149,7 @@ impl<T: Transport> Worker<T> {
     fn hear(&mut self, id: StreamId, said: Said) {
         let event = match said {
             Said::Synced(answer) => Event::Synced(id, answer),
+            Said::Probed(answer) => Event::Probed(id, answer),
             Said::Signal(Signal::Opened(opening)) => Event::Opened(id, opening),
             Said::Signal(Signal::Received(message)) => Event::Received(id, message),
             Said::Signal(Signal::Ended(why)) => {
@@ -146,21 +171,23 @@ impl<T: Transport> Worker<T> {
 
     fn act(&mut self, output: Output) {
         match output {
-            Output::Sync(id, request) => self.sync(id, request),
-            Output::Open { id, request, reconnect } => {
-                let signals = self.transport.subscribe(request, reconnect);
-                self.streams.insert(id, signals.map(Said::Signal).boxed());
+            Output::Sync(id, request) => {
+                let answer = self.transport.sync(request).map(Said::Synced);
+                self.streams.insert(id, answer.into_stream().boxed());
+            }
+            Output::Probe { id, reconnect } => {
+                let answer = self.transport.probe(reconnect).map(Said::Probed);
+                self.streams.insert(id, answer.into_stream().boxed());
+            }
+            Output::Open { id, request } => {
+                let signals = self.transport.subscribe(request).map(Said::Signal);
+                self.streams.insert(id, signals.boxed());
             }
             Output::Close(id) => drop(self.streams.remove(&id)),
             Output::Apply(snapshot, changed) => self.apply(snapshot, &changed),
             Output::Link(link) => self.show(link),
             Output::Trouble(why) => self.complain(why),
         }
-    }
-
-    fn sync(&mut self, id: StreamId, request: DataRequest) {
-        let answer = self.transport.sync(request).map(Said::Synced);
-        self.streams.insert(id, answer.into_stream().boxed());
     }
 
     /// The map first, then the cells: who is woken by a cell finds its value in the map.
@@ -180,8 +207,13 @@ impl<T: Transport> Worker<T> {
         match (&before.0, &link) {
             (Link::Lost(before), Link::Lost(why)) if before == why => {}
             (_, Link::Lost(why)) => tracing::warn!(%why, "the settings server is lost; the last values stay"),
-            (Link::Live, Link::Live) => {}
-            (_, Link::Live) => tracing::info!("following the settings server"),
+            (Link::Live(before), Link::Live(peer)) if before == peer => {}
+            (_, Link::Live(Peer::Current)) => tracing::info!("following the settings server"),
+            (_, Link::Live(Peer::Original)) => {
+                tracing::info!(
+                    "following a settings server of the original: live, no heartbeats, no deletions"
+                );
+            }
             (_, Link::Idle | Link::Connecting) => {}
         }
         self.shared.trouble.store(None);

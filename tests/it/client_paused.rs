@@ -3,6 +3,7 @@
 mod calls;
 mod handles;
 mod keys;
+mod original;
 mod status;
 
 use std::time::Duration;

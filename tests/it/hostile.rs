@@ -123,6 +123,13 @@ impl Fed {
     }
 }
 
+/// An error that names our protocol: whoever else it is, it says that it is a server of ours.
+fn of_ours() -> Status {
+    let mut metadata = MetadataMap::new();
+    metadata.insert(header::PROTOCOL, MetadataValue::from_static("1"));
+    Status::with_metadata(tonic::Code::Unimplemented, "", metadata)
+}
+
 struct Service {
     asked: mpsc::UnboundedSender<Asked>,
 }
@@ -133,11 +140,11 @@ impl DataService for Service {
         &self,
         _: Request<ListCapabilitiesRequest>,
     ) -> Result<Response<ListCapabilitiesResponse>, Status> {
-        Err(Status::unimplemented(""))
+        Err(of_ours())
     }
 
     async fn sync(&self, _: Request<DataRequest>) -> Result<Response<Encoded>, Status> {
-        Err(Status::unimplemented(""))
+        Err(of_ours())
     }
 
     type SubscribeStream = Frames;

@@ -7,9 +7,9 @@ use datastream::position::Position;
 use datastream::proto::{
     self, Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse, Phase,
 };
-use datastream_client::session::Opening;
+use datastream_client::session::{Answer, Opening};
 use datastream_client::transport::{Signal, Transport};
-use datastream_client::{CallError, Client, Disconnect, Limits};
+use datastream_client::{CallError, Client, Disconnect, Limits, Peer};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -21,6 +21,8 @@ use crate::wire::within;
 /// A call that waits for its answer.
 pub(crate) enum Call {
     Sync(DataRequest, oneshot::Sender<Result<DataResponse, Disconnect>>),
+    /// Who is there.
+    Probe(oneshot::Sender<Result<Peer, Disconnect>>),
     Subscribe(Subscribed),
     Push(Data, oneshot::Sender<Result<Option<Position>, CallError>>),
     List(ListCapabilitiesRequest, oneshot::Sender<Result<ListCapabilitiesResponse, CallError>>),
@@ -29,7 +31,6 @@ pub(crate) enum Call {
 /// A stream that the client opened.
 pub(crate) struct Subscribed {
     pub(crate) request: DataRequest,
-    pub(crate) reconnect: bool,
     signals: mpsc::UnboundedSender<Signal>,
 }
 
@@ -41,18 +42,26 @@ pub(crate) struct Script {
 /// The transport that hands each call to the script.
 pub(crate) struct Handed {
     calls: mpsc::UnboundedSender<Call>,
+    /// Whether nothing proves a server of ours, so that the script answers the probes too.
+    is_stranger: bool,
 }
 
-/// A transport, and what answers it.
+/// A transport, and what answers it. Its server proves itself without the script.
 pub(crate) fn transport() -> (Handed, Script) {
     let (calls, received) = mpsc::unbounded_channel();
-    (Handed { calls }, Script { calls: received })
+    (Handed { calls, is_stranger: false }, Script { calls: received })
 }
 
 /// A client and its server.
 pub(crate) fn client() -> (Client, Script) {
     let (handed, script) = transport();
     (Client::with_transport(handed, Limits::default()), script)
+}
+
+/// A client and a server that may be anybody's.
+pub(crate) fn stranger() -> (Client, Script) {
+    let (handed, script) = transport();
+    (Client::with_transport(Handed { is_stranger: true, ..handed }, Limits::default()), script)
 }
 
 impl Script {
@@ -65,6 +74,14 @@ impl Script {
         match self.next().await {
             Some(Call::Sync(request, reply)) => (request, reply),
             _ => panic!("Sync was to be called"),
+        }
+    }
+
+    /// Answers the next probe.
+    pub(crate) async fn probed(&mut self, who: Result<Peer, Disconnect>) {
+        match self.next().await {
+            Some(Call::Probe(reply)) => assert!(reply.send(who).is_ok(), "the client waits for the probe"),
+            _ => panic!("it was to be asked who is there"),
         }
     }
 
@@ -111,7 +128,7 @@ impl Script {
 impl Subscribed {
     /// Sends the headers.
     pub(crate) fn open(&self, heartbeat: Option<Duration>) {
-        let _ = self.signals.send(Signal::Opened(Opening { heartbeat }));
+        let _ = self.signals.send(Signal::Opened(Opening { is_current: true, heartbeat }));
     }
 
     /// Sends a message. A client that no longer listens is no failure.
@@ -141,13 +158,21 @@ impl Handed {
 }
 
 impl Transport for Handed {
-    fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Result<DataResponse, Disconnect>> {
-        self.ask(|reply| Call::Sync(request, reply))
+    fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Answer> {
+        let is_current = !self.is_stranger;
+        self.ask(|reply| Call::Sync(request, reply)).map(move |state| Answer { is_current, state }).boxed()
     }
 
-    fn subscribe(&mut self, request: DataRequest, reconnect: bool) -> BoxStream<'static, Signal> {
+    fn probe(&mut self, _: bool) -> BoxFuture<'static, Result<Peer, Disconnect>> {
+        if self.is_stranger {
+            return self.ask(Call::Probe);
+        }
+        std::future::ready(Ok(Peer::Current)).boxed()
+    }
+
+    fn subscribe(&mut self, request: DataRequest) -> BoxStream<'static, Signal> {
         let (signals, received) = mpsc::unbounded_channel();
-        let _ = self.calls.send(Call::Subscribe(Subscribed { request, reconnect, signals }));
+        let _ = self.calls.send(Call::Subscribe(Subscribed { request, signals }));
         let end = futures_util::stream::iter([Signal::Ended(Disconnect::Ended)]);
         UnboundedReceiverStream::new(received).chain(end).boxed()
     }

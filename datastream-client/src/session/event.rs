@@ -8,8 +8,9 @@ use datastream::proto::{DataRequest, DataResponse};
 
 use crate::error::Disconnect;
 use crate::snapshot::Snapshot;
+use crate::status::Peer;
 
-/// Names one call of a session: a `Sync`, or a stream.
+/// Names one call of a session: a `Sync`, a probe, or a stream.
 pub type StreamId = u64;
 
 /// What a session is told.
@@ -28,10 +29,12 @@ pub struct Input {
 pub enum Event {
     /// A key or prefix got its first handle.
     Watched(Selector),
-    /// A key or prefix lost its last handle.
-    Unwatched(Selector),
-    /// `Sync` was answered.
-    Synced(StreamId, Result<DataResponse, Disconnect>),
+    /// Keys or prefixes lost their last handles. Many at once cost little more than one.
+    Unwatched(Vec<Selector>),
+    /// `Sync` was answered, or failed.
+    Synced(StreamId, Answer),
+    /// A probe found out who is there, or failed.
+    Probed(StreamId, Result<Peer, Disconnect>),
     /// The headers of a stream came.
     Opened(StreamId, Opening),
     /// A message of a stream came.
@@ -46,9 +49,20 @@ pub enum Event {
     Woken,
 }
 
+/// The answer to `Sync`.
+#[derive(Debug)]
+pub struct Answer {
+    /// Whether it carries the header of our protocol, which proves a server of this project; an error may.
+    pub is_current: bool,
+    /// What it says.
+    pub state: Result<DataResponse, Disconnect>,
+}
+
 /// What the headers of a stream say.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Opening {
+    /// Whether they name our protocol.
+    pub is_current: bool,
     /// The interval of heartbeats, if the server names one.
     pub heartbeat: Option<Duration>,
 }
@@ -67,14 +81,19 @@ pub struct Step {
 pub enum Output {
     /// Call `Sync`.
     Sync(StreamId, DataRequest),
+    /// Find out who is there, on the connection that the streams after it use.
+    Probe {
+        /// What it is named from now on.
+        id: StreamId,
+        /// On a new connection, because the old one may be dead without knowing it.
+        reconnect: bool,
+    },
     /// Call `Subscribe`.
     Open {
         /// What it is named from now on.
         id: StreamId,
         /// The request.
         request: DataRequest,
-        /// On a connection of its own, because the old one may be dead without knowing it.
-        reconnect: bool,
     },
     /// Drop a call.
     Close(StreamId),
@@ -82,7 +101,8 @@ pub enum Output {
     Apply(Arc<Snapshot>, Changed),
     /// Show this.
     Link(Link),
-    /// A stream that was to take the place of the live one failed; keys that are watched anew wait for it.
+    /// Some of what is watched is not followed, while the rest is: keys that are watched anew wait for a stream
+    /// that failed, or the stream of one key ended at a server of the original.
     Trouble(Arc<Disconnect>),
 }
 
@@ -102,8 +122,8 @@ pub enum Link {
     Idle,
     /// On the way to the first state.
     Connecting,
-    /// Following the server.
-    Live,
+    /// Following the server, which is of this kind.
+    Live(Peer),
     /// Not following the server; the last state stays.
     Lost(Arc<Disconnect>),
 }

@@ -1,6 +1,8 @@
 //! The laws of the machine, one by one. Time and randomness are the tests' own.
 
+mod contact;
 mod machine;
+mod original;
 
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use datastream::proto::{DataResponse, Phase};
 use super::{Changed, Event, Link, Output, Session};
 use crate::config::Limits;
 use crate::error::Disconnect;
+use crate::status::Peer;
 use machine::{Machine, Outputs as _, change, deleted, heartbeat, message, millis, reset, resume, state};
 
 const NOTHING: [(&str, u64, &str); 0] = [];
@@ -24,13 +27,13 @@ fn first_contact_syncs_then_subscribes_from_its_position() {
     assert_eq!(request.keys, ["a"]);
     assert_eq!(request.resume, Some(datastream::proto::Position::default()), "announced, with nothing yet");
 
-    let outputs = machine.step(Event::Synced(sync, Ok(state(5, [("a", 3, "1")]))));
+    let outputs = machine.synced(sync, Ok(state(5, [("a", 3, "1")])));
     assert_eq!(machine.shown(), [("a", "1")]);
-    assert!(matches!(outputs.link(), Some(Link::Live)));
+    assert!(matches!(outputs.link(), Some(Link::Live(Peer::Current))));
     let open = outputs.open().expect("Subscribe is called");
     assert_eq!(open.request.resume.expect("a position").revision, 5);
     assert!(open.request.fresh.is_empty(), "the state covered it");
-    assert!(!open.reconnect, "the connection has just proved itself");
+    assert!(outputs.probe().is_none(), "the server has just proved itself");
 }
 
 #[test]
@@ -38,9 +41,10 @@ fn a_failed_sync_is_no_obstacle() {
     for why in [Disconnect::Ended, Disconnect::Unreachable("no route".to_owned())] {
         let mut machine = Machine::watching(["a"]);
         let (sync, _) = machine.wait(10).sync().expect("Sync is called");
-        let open = machine.step(Event::Synced(sync, Err(why))).open().expect("Subscribe is called");
+        let outputs = machine.synced(sync, Err(why));
+        let open = outputs.open().expect("Subscribe is called");
         assert_eq!(open.request.resume.expect("announced").revision, 0);
-        assert!(open.reconnect, "the connection is not trusted");
+        assert!(outputs.probe().is_some_and(|(_, reconnect)| reconnect), "the connection is not trusted");
         machine.step(Event::Received(open.id, state(5, [("a", 3, "1")])));
         assert_eq!(machine.shown(), [("a", "1")]);
     }
@@ -51,7 +55,7 @@ fn an_unreachable_server_is_reported_before_the_stream_fails_too() {
     let mut machine = Machine::watching(["a"]);
     let (sync, _) = machine.wait(10).sync().expect("Sync is called");
     let why = Disconnect::Unreachable("no route".to_owned());
-    let outputs = machine.step(Event::Synced(sync, Err(why)));
+    let outputs = machine.synced(sync, Err(why));
     assert!(matches!(outputs.link(), Some(Link::Lost(_))));
 }
 
@@ -62,7 +66,7 @@ fn a_sync_that_is_late_is_dropped_and_the_stream_brings_the_state() {
     let outputs = machine.wait(5_000);
     assert_eq!(outputs.closed(), [sync]);
     let open = outputs.open().expect("Subscribe is called");
-    machine.step(Event::Synced(sync, Ok(state(5, [("a", 3, "late")]))));
+    machine.synced(sync, Ok(state(5, [("a", 3, "late")])));
     assert!(machine.shown().is_empty(), "its answer is nobody's any more");
     machine.step(Event::Received(open.id, state(6, [("a", 6, "2")])));
     assert_eq!(machine.shown(), [("a", "2")]);
@@ -75,7 +79,7 @@ fn a_sync_without_a_usable_position_is_a_failed_one() {
     for answer in [without, newer_than_itself] {
         let mut machine = Machine::watching(["a"]);
         let (sync, _) = machine.wait(10).sync().expect("Sync is called");
-        let open = machine.step(Event::Synced(sync, Ok(answer))).open().expect("Subscribe is called");
+        let open = machine.synced(sync, Ok(answer)).open().expect("Subscribe is called");
         assert!(machine.shown().is_empty());
         assert_eq!(open.request.resume.expect("announced").revision, 0);
     }
@@ -89,8 +93,9 @@ fn the_first_reconnect_waits() {
     let outputs = machine.step(Event::Ended(live, Disconnect::Ended));
     assert!(outputs.open().is_none());
     assert!(machine.wait(499).open().is_none());
-    let open = machine.wait(1).open().expect("a reconnect");
-    assert!(open.reconnect);
+    let outputs = machine.wait(1);
+    let open = outputs.open().expect("a reconnect");
+    assert!(outputs.probe().is_some_and(|(_, reconnect)| reconnect));
     assert_eq!(open.request.resume.expect("a position").revision, 5, "from what is applied");
 }
 
@@ -164,8 +169,9 @@ fn a_lost_runtime_is_followed_by_a_new_stream() {
     let (mut machine, _) = Machine::live(["a"]);
     let outputs = machine.step(Event::Lost);
     assert!(matches!(outputs.link(), Some(Link::Lost(_))));
-    let open = machine.wait(500).open().expect("a new stream");
-    assert!(open.reconnect);
+    let outputs = machine.wait(500);
+    let open = outputs.open().expect("a new stream");
+    assert!(outputs.probe().is_some_and(|(_, reconnect)| reconnect));
     assert_eq!(open.request.resume.expect("a position").revision, 5);
 }
 
@@ -174,7 +180,7 @@ fn a_runtime_lost_while_sync_is_under_way_is_followed_by_a_stream() {
     let mut machine = Machine::watching(["a"]);
     machine.wait(10).sync().expect("Sync is called");
     let outputs = machine.step(Event::Lost);
-    assert!(outputs.open().is_some_and(|open| open.reconnect));
+    assert!(outputs.probe().is_some_and(|(_, reconnect)| reconnect) && outputs.open().is_some());
 }
 
 #[test]
@@ -212,7 +218,7 @@ fn an_idle_limit_of_ones_own_goes_before_that_of_the_server() {
 fn the_limit_of_the_first_message_covers_the_headers() {
     let mut machine = Machine::watching(["a"]);
     let (sync, _) = machine.wait(10).sync().expect("Sync is called");
-    let open = machine.step(Event::Synced(sync, Err(Disconnect::Ended))).open().expect("Subscribe");
+    let open = machine.synced(sync, Err(Disconnect::Ended)).open().expect("Subscribe");
     assert!(machine.wait(9_999).closed().is_empty());
     assert_eq!(machine.wait(1).closed(), [open.id]);
 }
@@ -221,7 +227,7 @@ fn the_limit_of_the_first_message_covers_the_headers() {
 fn headers_and_then_silence_is_a_dead_stream() {
     let mut machine = Machine::watching(["a"]);
     let (sync, _) = machine.wait(10).sync().expect("Sync is called");
-    let open = machine.step(Event::Synced(sync, Err(Disconnect::Ended))).open().expect("Subscribe");
+    let open = machine.synced(sync, Err(Disconnect::Ended)).open().expect("Subscribe");
     machine.step(Event::Opened(open.id, machine::heartbeats(20)));
     assert!(machine.wait(9_999).closed().is_empty(), "a state may take longer than three short heartbeats");
     assert_eq!(machine.wait(1).closed(), [open.id]);
@@ -231,7 +237,7 @@ fn headers_and_then_silence_is_a_dead_stream() {
 fn a_server_that_names_no_heartbeats_may_be_silent() {
     let mut machine = Machine::watching(["a"]);
     let (sync, _) = machine.wait(10).sync().expect("Sync is called");
-    let open = machine.step(Event::Synced(sync, Ok(state(5, NOTHING)))).open().expect("Subscribe");
+    let open = machine.synced(sync, Ok(state(5, NOTHING))).open().expect("Subscribe");
     machine.step(Event::Opened(open.id, super::Opening::default()));
     machine.step(Event::Received(open.id, resume(5, NOTHING)));
     assert!(machine.wait(3_600_000).closed().is_empty());
@@ -397,7 +403,7 @@ fn a_late_key_joins_in_full_while_the_old_stream_goes_on() {
     let outputs = machine.wait(10);
     let open = outputs.open().expect("a stream that joins");
     assert!(outputs.closed().is_empty(), "make before break");
-    assert!(!open.reconnect);
+    assert!(outputs.probe().is_none(), "it goes to the server of the live one");
     assert_eq!(open.request.keys, ["a", "b"]);
     assert_eq!(open.request.fresh, ["b"]);
     machine.step(Event::Received(live, change(6, [("a", 6, "2")])));
@@ -533,7 +539,7 @@ fn a_key_that_leaves_during_sync_is_not_shown_by_it() {
     let mut machine = Machine::watching(["a", "b"]);
     let (sync, _) = machine.wait(10).sync().expect("Sync is called");
     machine.unwatch("b");
-    machine.step(Event::Synced(sync, Ok(state(5, [("a", 3, "1"), ("b", 3, "2")]))));
+    machine.synced(sync, Ok(state(5, [("a", 3, "1"), ("b", 3, "2")])));
     assert_eq!(machine.shown(), [("a", "1")]);
     assert!(!machine.session.applied().covers("b"));
 }
@@ -589,7 +595,7 @@ fn a_confirmation_counts_from_before_the_state_was_read() {
     let (sync, _) = machine.wait(10).sync().expect("Sync is called");
     machine.wait(100);
     assert_eq!(machine.session.confirmed(), None);
-    machine.step(Event::Synced(sync, Ok(state(5, NOTHING))));
+    machine.synced(sync, Ok(state(5, NOTHING)));
     assert_eq!(machine.session.confirmed(), Some((millis(10), Duration::ZERO)));
 }
 
@@ -630,6 +636,32 @@ fn doubt_never_takes_the_client_back() {
     assert_eq!(machine.shown(), [("a", "2")]);
 }
 
+#[test]
+fn doubt_ends_with_the_stream_that_was_doubted() {
+    let (mut machine, live) = Machine::live(["a"]);
+    machine.watch("b");
+    let next = machine.wait(10).open().expect("a stream that joins").id;
+    machine.step(Event::Received(live, drain(30_000)));
+    machine.step(Event::Received(next, resume(5, NOTHING)));
+    assert!(machine.step(Event::Doubted).calls().is_empty(), "the server keeps the client away");
+    machine.step(Event::Ended(next, Disconnect::Ended));
+    let open = machine.wait(30_000).open().expect("a reconnect");
+    assert_eq!(open.request.resume.expect("a position").revision, 5, "the server judges what is shown");
+}
+
+#[test]
+fn a_stream_that_is_behind_and_alone_is_given_up_and_the_server_judges() {
+    let (mut machine, live) = Machine::live(["a"]);
+    let open = machine.step(Event::Doubted).open().expect("a new stream");
+    machine.step(Event::Received(open.id, state(4, NOTHING)));
+    let outputs = machine.step(Event::Ended(live, Disconnect::Ended));
+    assert_eq!(outputs.closed(), [open.id]);
+    assert!(matches!(outputs.link(), Some(Link::Lost(why)) if **why == Disconnect::Behind));
+    assert_eq!(machine.shown(), [("a", "1")]);
+    let again = machine.wait(500).open().expect("a reconnect");
+    assert_eq!(again.request.resume.expect("a position").revision, 5, "from what is shown");
+}
+
 fn endless() -> Limits {
     let long = Duration::MAX;
     Limits { sync: long, first_message: long, idle: Some(long), ready: long, seen: long, connect: long }
@@ -646,7 +678,7 @@ fn a_session_without_keys_does_nothing() {
     let step = session.step(super::Input { now: Duration::ZERO, random: 0.5, event: Event::Woken });
     assert!(step.outputs.is_empty() && step.wake_at.is_none());
     assert!(!session.wants(&"a".into()));
-    let unwatched = Event::Unwatched(Selector::parse("a").expect("a key"));
+    let unwatched = Event::Unwatched(vec![Selector::parse("a").expect("a key")]);
     let step = session.step(super::Input { now: Duration::ZERO, random: 0.5, event: unwatched });
     assert!(step.outputs.calls().is_empty());
 }

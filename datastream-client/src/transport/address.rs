@@ -17,7 +17,7 @@ impl Address {
     pub(super) fn parse(text: &str) -> Result<Self, Disconnect> {
         let text = text.trim();
         let uri =
-            uri(text).map_err(|rule| Disconnect::BadAddress(format!("`{}`: {rule}", without_user(text))))?;
+            uri(text).map_err(|rule| Disconnect::BadAddress(format!("`{}`: {rule}", shown_address(text))))?;
         let name = uri.authority().map(ToString::to_string).unwrap_or_default();
         Ok(Self { endpoint: Endpoint::from(uri), name })
     }
@@ -44,8 +44,9 @@ fn uri(text: &str) -> Result<Uri, &'static str> {
     Ok(uri)
 }
 
-/// A password, which may stand before an `@`, never reaches a message.
-fn without_user(text: &str) -> String {
+/// An address, right or wrong, as it may stand in a message: escaped and cut, and without the password that may stand
+/// before an `@`.
+pub(crate) fn shown_address(text: &str) -> String {
     let host = text.rfind('@').map_or(text, |at| &text[at..]);
     shown(host).to_string()
 }

@@ -86,10 +86,8 @@ impl Calls {
             }
             Done::TimeOver(id) => {
                 let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) else { return false };
-                let missed = self.unseen.swap_remove(at);
-                let is_known = missed.written.position.is_some();
-                missed.answer(Seen::NotYet);
-                return is_known;
+                self.unseen.swap_remove(at).answer(Seen::NotYet);
+                return true;
             }
         }
         false
@@ -101,6 +99,10 @@ impl Calls {
         let unseen = Unseen { id: self.last_id, key, written, reply };
         if !session.wants(&unseen.key) {
             return unseen.answer(Seen::NotWatched);
+        }
+        if unseen.written.position.is_none() {
+            // A server of the original: nothing that comes could be told to be this write.
+            return unseen.answer(Seen::NotYet);
         }
         self.running.push(time_over(unseen.id, self.patience));
         self.unseen.push(unseen);

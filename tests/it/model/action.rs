@@ -92,9 +92,11 @@ impl History {
     }
 
     fn unwatch(&mut self) {
-        let wanted: Vec<_> = self.client.wanted.iter().cloned().collect();
-        if let Some(entry) = self.rng.choice(wanted) {
-            self.tell(Event::Unwatched(entry));
+        let mut wanted: Vec<_> = self.client.wanted.iter().cloned().collect();
+        self.rng.shuffle(&mut wanted);
+        wanted.truncate(if self.rng.u8(..4) == 0 { 2 } else { 1 });
+        if !wanted.is_empty() {
+            self.tell(Event::Unwatched(wanted));
         }
     }
 
@@ -137,6 +139,10 @@ impl History {
         world.primary = View { head, compacted_to: compacted_to.min(head_at - 1), ..world.primary };
         drop(world);
         self.trace(|| format!("the store went back to {head_at}"));
+        // What the client wrote may have gone with it.
+        if self.rng.bool() {
+            self.tell(Event::Doubted);
+        }
     }
 
     /// The replica follows the primary, all the way or not.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datastream::proto::{DataRequest, DataResponse};
 use datastream_client::Disconnect;
-use datastream_client::session::{Event, StreamId};
+use datastream_client::session::{Answer, Event, StreamId};
 use prost::Message as _;
 
 use super::channel::Channel;
@@ -25,6 +25,7 @@ pub(super) struct Call {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Sync,
+    Probe,
     Subscribe,
 }
 
@@ -53,7 +54,8 @@ impl Call {
 
     pub(super) fn ended(&self, why: Disconnect) -> Event {
         match self.kind {
-            Kind::Sync => Event::Synced(self.id, Err(why)),
+            Kind::Sync => Event::Synced(self.id, Answer { is_current: false, state: Err(why) }),
+            Kind::Probe => Event::Probed(self.id, Err(why)),
             Kind::Subscribe => Event::Ended(self.id, why),
         }
     }

@@ -8,7 +8,7 @@ use datastream::key::{KeySet, Selector};
 use datastream::position::Position;
 use datastream::proto::{DataRequest, Phase};
 use datastream_client::session::{Changed, Event, Input, Link, Output, Session, StreamId};
-use datastream_client::{Disconnect, Limits, Snapshot, Watch};
+use datastream_client::{Disconnect, Limits, Peer, Snapshot, Watch};
 
 use super::counts::{Happening, Seen};
 use super::laws::{self, Cause};
@@ -82,7 +82,7 @@ impl Client {
                     calls.push(output);
                 }
                 Output::Trouble(why) => accept(&why),
-                Output::Sync(..) | Output::Close(_) => calls.push(output),
+                Output::Sync(..) | Output::Probe { .. } | Output::Close(_) => calls.push(output),
             }
         }
         if let Some(key) = joined {
@@ -96,15 +96,17 @@ impl Client {
         if self.wanted.is_empty() {
             return matches!(self.link, Link::Idle) && self.shown.position().is_none();
         }
-        matches!(self.link, Link::Live) && laws::is_current(world, &self.shown, &self.wanted)
+        matches!(self.link, Link::Live(Peer::Current)) && laws::is_current(world, &self.shown, &self.wanted)
     }
 
     /// Notes what an event says before the session hears of it.
     fn prepare(&mut self, event: &Event) -> Option<Heard> {
         match event {
-            Event::Unwatched(entry) => {
-                self.wanted.remove(entry);
-                self.handles.remove(entry.as_str());
+            Event::Unwatched(entries) => {
+                for entry in entries {
+                    self.wanted.remove(entry);
+                    self.handles.remove(entry.as_str());
+                }
                 None
             }
             Event::Received(id, message) if message.more => {

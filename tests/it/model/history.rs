@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use datastream::proto::DataRequest;
-use datastream_client::Disconnect;
-use datastream_client::session::{Event, Input, Opening, Output, StreamId};
+use datastream_client::session::{Answer, Event, Input, Opening, Output, StreamId};
+use datastream_client::{Disconnect, Peer};
 use fastrand::Rng;
 
 use super::call::{Call, Kind};
@@ -151,7 +151,7 @@ impl History {
             Due::Pull(i) => self.pull(i),
             Due::Receive(i) => {
                 if let Some(event) = self.calls[i].channel.receive() {
-                    if matches!(event, Event::Ended(..) | Event::Synced(..)) {
+                    if matches!(event, Event::Ended(..) | Event::Synced(..) | Event::Probed(..)) {
                         self.calls.swap_remove(i);
                     }
                     self.tell(event);
@@ -169,7 +169,8 @@ impl History {
             self.trace(|| format!("    {output:?}"));
             match output {
                 Output::Sync(id, request) => self.call(id, Kind::Sync, request),
-                Output::Open { id, request, .. } => self.call(id, Kind::Subscribe, request),
+                Output::Probe { id, .. } => self.call(id, Kind::Probe, DataRequest::default()),
+                Output::Open { id, request } => self.call(id, Kind::Subscribe, request),
                 Output::Close(id) => self.calls.retain(|call| call.id != id),
                 Output::Apply(..) | Output::Link(_) | Output::Trouble(_) => {
                     unreachable!("the client does these")
@@ -191,14 +192,21 @@ impl History {
     fn arrive(&mut self, i: usize) {
         let at = self.now + self.delay();
         let fails = !self.is_calm && self.rng.u8(..20) == 0;
+        // A `Sync` may be refused, with or without the header that proves a server of ours.
+        let refused = (!self.is_calm && self.rng.u8(..10) == 0).then(|| self.rng.bool());
         let call = &mut self.calls[i];
         let Some((_, request)) = call.request.take() else { return };
         let event = match (self.servers[call.server].as_mut().filter(|_| !fails), call.kind) {
             (None, _) => call.ended(Disconnect::Unreachable(String::new())),
-            (Some(server), Kind::Sync) => Event::Synced(call.id, Ok(server.answer(&request))),
+            (Some(server), Kind::Sync) => {
+                let refusal = Disconnect::Refused { code: "RESOURCE_EXHAUSTED", text: String::new() };
+                let state = if refused.is_some() { Err(refusal) } else { Ok(server.answer(&request)) };
+                Event::Synced(call.id, Answer { is_current: refused.unwrap_or(true), state })
+            }
+            (Some(_), Kind::Probe) => Event::Probed(call.id, Ok(Peer::Current)),
             (Some(server), Kind::Subscribe) => {
                 call.line = Some(server.open(self.now, request));
-                Event::Opened(call.id, Opening { heartbeat: Some(HEARTBEAT) })
+                Event::Opened(call.id, Opening { is_current: true, heartbeat: Some(HEARTBEAT) })
             }
         };
         call.channel.send(at, event);

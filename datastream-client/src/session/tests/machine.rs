@@ -7,25 +7,29 @@ use datastream::key::Selector;
 use datastream::proto::{Data, DataRequest, DataResponse, Phase, Position};
 
 use crate::config::Limits;
-use crate::session::{Changed, Event, Input, Link, Opening, Output, Session, StreamId};
+use crate::error::Disconnect;
+use crate::session::{Answer, Changed, Event, Input, Link, Opening, Output, Session, StreamId};
+use crate::status::Peer;
 
 /// A session, its clock, and when it wants to be woken. Its randomness is always the longest wait.
 pub(super) struct Machine {
     pub(super) session: Session,
     pub(super) now: Duration,
     pub(super) wake_at: Option<Duration>,
+    /// What each probe is answered at once; `None`: the test answers.
+    pub(super) answers: Option<Peer>,
 }
 
 /// A call of `Subscribe`.
 pub(super) struct Open {
     pub(super) id: StreamId,
     pub(super) request: DataRequest,
-    pub(super) reconnect: bool,
 }
 
 impl Machine {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { session: Session::new(limits, "test".to_owned()), now: Duration::ZERO, wake_at: None }
+        let session = Session::new(limits, "test".to_owned());
+        Self { session, now: Duration::ZERO, wake_at: None, answers: Some(Peer::Current) }
     }
 
     /// One that watches keys, and has made no call yet.
@@ -44,8 +48,7 @@ impl Machine {
         let mut machine = Self::new(limits);
         keys.into_iter().for_each(|key| drop(machine.watch(key)));
         let (sync, _) = machine.wait(10).sync().expect("Sync is called");
-        let answer = Event::Synced(sync, Ok(state(5, [("a", 3, "1")])));
-        let id = machine.step(answer).open().expect("Subscribe is called").id;
+        let id = machine.synced(sync, Ok(state(5, [("a", 3, "1")]))).open().expect("Subscribe is called").id;
         machine.step(Event::Opened(id, heartbeats(5_000)));
         machine.step(Event::Received(id, resume(5, [])));
         (machine, id)
@@ -54,7 +57,16 @@ impl Machine {
     pub(super) fn step(&mut self, event: Event) -> Vec<Output> {
         let step = self.session.step(Input { now: self.now, random: 1.0, event });
         self.wake_at = step.wake_at;
-        step.outputs
+        let mut outputs = step.outputs;
+        if let (Some((probe, _)), Some(peer)) = (outputs.probe(), self.answers) {
+            outputs.append(&mut self.step(Event::Probed(probe, Ok(peer))));
+        }
+        outputs
+    }
+
+    /// `Sync` is answered by a server of this project if it is answered well; a failure proves nothing.
+    pub(super) fn synced(&mut self, id: StreamId, state: Result<DataResponse, Disconnect>) -> Vec<Output> {
+        self.step(Event::Synced(id, Answer { is_current: state.is_ok(), state }))
     }
 
     /// Lets time pass, waking the session only when it asked for it.
@@ -75,7 +87,7 @@ impl Machine {
     }
 
     pub(super) fn unwatch(&mut self, entry: &str) -> Vec<Output> {
-        self.step(Event::Unwatched(selector(entry)))
+        self.step(Event::Unwatched(vec![selector(entry)]))
     }
 
     /// What it shows, in order.
@@ -93,11 +105,15 @@ impl Machine {
 /// What a step put out.
 pub(super) trait Outputs {
     fn sync(&self) -> Option<(StreamId, DataRequest)>;
+    /// The probe, and whether it is on a new connection.
+    fn probe(&self) -> Option<(StreamId, bool)>;
     fn open(&self) -> Option<Open>;
+    /// The streams that are opened, each with the keys that it asks for.
+    fn opens(&self) -> Vec<Open>;
     fn closed(&self) -> Vec<StreamId>;
     fn link(&self) -> Option<&Link>;
     fn applied(&self) -> Option<&Changed>;
-    /// The calls of both kinds.
+    /// The calls of all kinds.
     fn calls(&self) -> Vec<StreamId>;
 }
 
@@ -109,13 +125,23 @@ impl Outputs for Vec<Output> {
         })
     }
 
-    fn open(&self) -> Option<Open> {
+    fn probe(&self) -> Option<(StreamId, bool)> {
         self.iter().find_map(|output| match output {
-            Output::Open { id, request, reconnect } => {
-                Some(Open { id: *id, request: request.clone(), reconnect: *reconnect })
-            }
+            Output::Probe { id, reconnect } => Some((*id, *reconnect)),
             _ => None,
         })
+    }
+
+    fn open(&self) -> Option<Open> {
+        self.opens().into_iter().next()
+    }
+
+    fn opens(&self) -> Vec<Open> {
+        let open = |output: &Output| match output {
+            Output::Open { id, request } => Some(Open { id: *id, request: request.clone() }),
+            _ => None,
+        };
+        self.iter().filter_map(open).collect()
     }
 
     fn closed(&self) -> Vec<StreamId> {
@@ -134,7 +160,7 @@ impl Outputs for Vec<Output> {
 
     fn calls(&self) -> Vec<StreamId> {
         let id = |output: &Output| match output {
-            Output::Sync(id, _) | Output::Open { id, .. } => Some(*id),
+            Output::Sync(id, _) | Output::Probe { id, .. } | Output::Open { id, .. } => Some(*id),
             _ => None,
         };
         self.iter().filter_map(id).collect()
@@ -146,7 +172,7 @@ pub(super) const fn millis(millis: u64) -> Duration {
 }
 
 pub(super) const fn heartbeats(every: u64) -> Opening {
-    Opening { heartbeat: Some(millis(every)) }
+    Opening { is_current: true, heartbeat: Some(millis(every)) }
 }
 
 /// A message with entries of key, revision and text.
