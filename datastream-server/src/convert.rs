@@ -159,7 +159,11 @@ fn store_failed(error: &StoreError) -> Status {
             "the store is full: it takes pushes again when there is room",
             ErrorDetails::with_quota_failure_violation("store", "no space left"),
         ),
-        StoreError::ReadOnly(_) => Status::failed_precondition("the store is read-only"),
+        StoreError::ReadOnly(_) => Status::with_error_details(
+            Code::FailedPrecondition,
+            "the store is read-only",
+            ErrorDetails::with_error_info("READ_ONLY", DOMAIN, HashMap::new()),
+        ),
         StoreError::Corrupt(_) => Status::data_loss("the store is damaged: see the log of the server"),
     }
 }

@@ -27,9 +27,11 @@ fn rounds() -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_no_acknowledged_push_and_is_recovered_from_without_a_restart() {
     let Some(disk) = SmallDisk::mount("a full disk").map(Arc::new) else { return };
-    let mut served = Served::on(&disk).await;
+    let mut served = Served::on(&disk, disk.inside()).await;
     let rounds = rounds();
     for _ in 0..rounds {
+        // Or there would be room for pushes in what the log had before.
+        disk.sqlite3(&store_of(disk.inside()), "PRAGMA wal_checkpoint(TRUNCATE)");
         let filling = disk.clone();
         let filled = tokio::task::spawn_blocking(move || filling.fill());
         served.is_refused_until_full().await;
@@ -47,6 +49,28 @@ async fn a_full_disk_loses_no_acknowledged_push_and_is_recovered_from_without_a_
     served.ends_sound(&disk);
 }
 
+/// While the file is open no disk becomes read-only: the system does not mount it so. But another may take its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_comes_back_read_only_takes_no_push_and_is_written_when_it_may_be() {
+    let Some(disk) = SmallDisk::mount("a read-only disk") else { return };
+    disk.run("mkdir live next");
+    let live = disk.inside().join("live");
+    let mut served = Served::on(&disk, &live).await;
+    let acknowledged = served.counters.acknowledged();
+    disk.run("mount -t tmpfs none next && cp live/settings.db* next && mount -o remount,ro next");
+    disk.run("mount --move next live");
+    let status = served.refusal_with(Code::FailedPrecondition).await;
+    assert_eq!(status.get_details_error_info().expect("it says why").reason, "READ_ONLY");
+    let synced = served.wire.sync(announced(served.counters.keys())).await;
+    let shown = |key: &str| synced.data[key].value == acknowledged[key].to_string();
+    assert!(acknowledged.keys().all(|key| shown(key)), "what was read last stays");
+    assert!(synced.source_age.is_some(), "and its age is told");
+    disk.run("mount -o remount,rw live");
+    served.pushes().await;
+    served.arrives().await;
+    served.server.terminate();
+}
+
 /// A server on a small disk, who pushes to it, and who follows it.
 struct Served {
     server: Server,
@@ -59,8 +83,8 @@ struct Served {
 }
 
 impl Served {
-    async fn on(disk: &SmallDisk) -> Self {
-        let store = format!("sqlite:{}", store_of(disk.inside()).display());
+    async fn on(disk: &SmallDisk, folder: &Path) -> Self {
+        let store = format!("sqlite:{}", store_of(folder).display());
         let flags = ["--listen", "127.0.0.1:0", "--heartbeat", "50ms", "--store", &store];
         let server = Server::spawn(disk.enter(&command(&flags)));
         let wire = Wire::to(&server.url()).await;
@@ -70,7 +94,7 @@ impl Served {
         Self { server, wire, counters, stream, told: BTreeMap::new(), refused: 0 }
     }
 
-    /// Pushes until each is refused: at first there is room in what SQLite has already.
+    /// Pushes until each is refused.
     async fn is_refused_until_full(&mut self) {
         let push = async {
             loop {
@@ -85,6 +109,19 @@ impl Served {
         within("a disk that is full", push).await;
     }
 
+    /// Pushes until each is refused with `code`; for a moment it may be another.
+    async fn refusal_with(&mut self, code: Code) -> Status {
+        let push = async {
+            loop {
+                let refused = self.counters.push_each(&self.wire).await;
+                if refused.len() == COUNTERS && refused.iter().all(|status| status.code() == code) {
+                    return refused.into_iter().next().expect("there is one");
+                }
+            }
+        };
+        within("such a refusal", push).await
+    }
+
     /// Reads and streams go on, and are not told to be old.
     async fn goes_on_reading(&mut self) {
         let synced = self.wire.sync(announced(self.counters.keys())).await;
@@ -93,7 +130,7 @@ impl Served {
             assert_eq!(synced.data[&key].value, acknowledged.to_string(), "{key}");
         }
         self.arrives().await;
-        let heartbeat = async { while self.follow().await != Phase::Heartbeat {} };
+        let heartbeat = async { while self.follow().await != (Phase::Heartbeat, None) {} };
         within("a heartbeat", heartbeat).await;
     }
 
@@ -114,14 +151,14 @@ impl Served {
         within("what was acknowledged", follow).await;
     }
 
-    async fn follow(&mut self) -> Phase {
+    /// Returns what came, and how old it is said to be.
+    async fn follow(&mut self) -> (Phase, Option<prost_types::Duration>) {
         let next = self.stream.next().await;
-        assert!(next.source_age.is_none(), "the store can be read");
         self.told.extend(next.data.into_values().map(|data| {
             let text = std::str::from_utf8(&data.value).expect("an int is a text");
             (data.key, text.parse().expect("it is an int"))
         }));
-        next.phase
+        (next.phase, next.source_age)
     }
 
     /// After its end the file is whole, and holds what was acknowledged.

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Every attempt to write is cut to this, so that the last free bytes are taken too.
-const PAGE: usize = 4 << 10;
+/// What the filler is written in: whole megabytes, then the pages that are left.
+const PIECES: [usize; 2] = [1 << 20, 4 << 10];
 
 /// A small file system; gone when dropped.
 pub(crate) struct SmallDisk {
@@ -22,13 +22,17 @@ pub(crate) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one; `None` where no file system may be mounted, which is then said in the name of `test`.
+    /// Mounts one; `None` where that cannot be, which is then said in the name of `test`.
     pub(crate) fn mount(test: &str) -> Option<Self> {
         // The second is for a root that may mount, but make no user namespace.
         let disk = [true, false].into_iter().find_map(Self::try_mount);
+        let shell = Command::new("sqlite3").arg("-version").output();
+        let disk = disk.filter(|_| shell.is_ok());
         if disk.is_none() {
-            // Past the capture of the test harness, for the script that lists what was skipped.
-            let _ = writeln!(std::io::stderr(), "\nskipped: {test}: no file system may be mounted here");
+            // Past the capture of the test harness, and in one piece: a script lists what was skipped.
+            let line =
+                format!("\nskipped: {test}: no file system may be mounted here, or there is no sqlite3\n");
+            std::io::stderr().write_all(line.as_bytes()).expect("there is a stderr");
         }
         disk
     }
@@ -75,11 +79,31 @@ impl SmallDisk {
         entering
     }
 
+    /// Runs a command of the shell in the folder.
+    pub(crate) fn run(&self, script: &str) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("cd \"$0\" && {script}")]).arg(self.inside());
+        let status = self.enter(&shell).status().expect("nsenter can be run");
+        assert!(status.success(), "{script}: {status}");
+    }
+
+    /// Runs SQL inside, in the shell of SQLite. Returns what it answers.
+    pub(crate) fn sqlite3(&self, file: &Path, sql: &str) -> String {
+        let mut shell = Command::new("sqlite3");
+        shell.args(["-bail", "-cmd", ".timeout 5000"]).arg(file).arg(sql);
+        let output = self.enter(&shell).output().expect("nsenter can be run");
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it writes UTF-8")
+    }
+
     /// Takes all space that is free.
     pub(crate) fn fill(&self) {
         let mut filler =
             std::fs::File::options().append(true).create(true).open(self.filler()).expect("a file");
-        while filler.write(&[0; PAGE]).is_ok_and(|written| written > 0) {}
+        for piece in PIECES {
+            let zeroes = vec![0; piece];
+            while filler.write(&zeroes).is_ok_and(|written| written > 0) {}
+        }
     }
 
     /// Gives back what was taken.
