@@ -1,4 +1,4 @@
-//! A store that fails when a test says so. A fault is a guard: it ends when it is dropped.
+//! A store that fails when a test says so: until a guard is dropped, or in one call of many.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,28 +24,36 @@ pub(crate) enum Fault {
     Slow,
 }
 
-/// A store in memory, with faults and counters.
-#[derive(Debug)]
+/// A store, in memory unless it is put around another, with faults and counters.
 pub(crate) struct FaultyStore {
-    inner: Mutex<Arc<MemoryStore>>,
+    inner: Mutex<Arc<dyn Store>>,
     replaced: Notify,
     lags: AtomicBool,
     commits: watch::Sender<Option<Fault>>,
     reads: watch::Sender<Option<Fault>>,
     looks: AtomicU64,
+    nth: Mutex<Option<NthCall>>,
+    reloads: AtomicBool,
     /// Held by each commit that is under way.
     waiting: Arc<()>,
 }
 
 impl FaultyStore {
     pub(crate) fn new() -> Arc<Self> {
+        Self::around(Arc::new(MemoryStore::new()))
+    }
+
+    /// Puts faults and counters around `inner`.
+    pub(crate) fn around(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             replaced: Notify::new(),
             lags: AtomicBool::new(false),
             commits: watch::Sender::new(None),
             reads: watch::Sender::new(None),
             looks: AtomicU64::new(0),
+            nth: Mutex::default(),
+            reloads: AtomicBool::new(false),
             waiting: Arc::default(),
         })
     }
@@ -60,6 +68,22 @@ impl FaultyStore {
         FaultGuard::begin(&self.reads, fault)
     }
 
+    /// From now on calls are counted, and the `n`th of them (from 1) fails: before it does its work, or after it.
+    pub(crate) fn fail_call(&self, n: u64, moment: Moment) {
+        *self.nth.lock().expect("no holder panics") = Some(NthCall { left: n, moment });
+    }
+
+    /// Whether the call that was to fail was made.
+    pub(crate) fn has_failed_call(&self) -> bool {
+        self.nth.lock().expect("no holder panics").is_none()
+    }
+
+    /// At the next look it no longer knows where the caller stands, as after a long silence, and is to be loaded anew.
+    pub(crate) fn forget_caller(&self) {
+        self.reloads.store(true, Ordering::Relaxed);
+        self.replaced.notify_one();
+    }
+
     /// From now on this store reads what may lag behind the truth.
     pub(crate) fn lag(&self) {
         self.lags.store(true, Ordering::Relaxed);
@@ -67,13 +91,13 @@ impl FaultyStore {
 
     /// Puts another, empty history in place of this one, as a restored backup would.
     pub(crate) fn replace(&self) {
-        *self.inner.lock().expect("no holder panics") = Arc::default();
+        *self.inner.lock().expect("no holder panics") = Arc::new(MemoryStore::new());
         self.replaced.notify_one();
     }
 
     /// What it holds, whatever its faults are.
     pub(crate) async fn held(&self) -> Snapshot {
-        self.inner().load().await.expect("a store in memory can be read")
+        self.inner().load().await.expect("the store inside can be read")
     }
 
     /// How often it was asked what changed.
@@ -86,9 +110,44 @@ impl FaultyStore {
         Arc::strong_count(&self.waiting) - 1
     }
 
-    fn inner(&self) -> Arc<MemoryStore> {
+    /// Runs one call, unless it is the one that fails.
+    async fn call<T, E: From<StoreError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let failing = self.count_call();
+        if failing == Some(Moment::Before) {
+            return Err(StoreError::Unavailable(CAUSE.into()).into());
+        }
+        let result = work.await;
+        if failing == Some(Moment::After) {
+            return Err(StoreError::Unavailable(CAUSE.into()).into());
+        }
+        result
+    }
+
+    fn count_call(&self) -> Option<Moment> {
+        let mut nth = self.nth.lock().expect("no holder panics");
+        let call = nth.as_mut()?;
+        call.left -= 1;
+        if call.left > 0 { None } else { nth.take().map(|call| call.moment) }
+    }
+
+    fn inner(&self) -> Arc<dyn Store> {
         self.inner.lock().expect("no holder panics").clone()
     }
+}
+
+/// When a call fails: with nothing done, or with all of it done and the answer lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Before,
+    After,
+}
+
+/// A call that is to fail.
+#[derive(Debug)]
+struct NthCall {
+    /// How many are made until then, this one included.
+    left: u64,
+    moment: Moment,
 }
 
 /// A fault that lasts until this is dropped.
@@ -129,19 +188,27 @@ async fn pass(faults: &watch::Sender<Option<Fault>>) -> Result<(), StoreError> {
 impl Store for FaultyStore {
     async fn load(&self) -> Result<Snapshot, StoreError> {
         pass(&self.reads).await?;
-        self.inner().load().await
+        self.call(self.inner().load()).await
     }
 
     async fn changes(&self, after: &Position) -> Result<Since, StoreError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         pass(&self.reads).await?;
-        self.inner().changes(after).await
+        let inner = self.inner();
+        let look = async {
+            if self.reloads.swap(false, Ordering::Relaxed) {
+                Ok(Since::Replaced)
+            } else {
+                inner.changes(after).await
+            }
+        };
+        self.call(look).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
         let _waits = self.waiting.clone();
         pass(&self.commits).await?;
-        self.inner().commit(commit).await
+        self.call(self.inner().commit(commit)).await
     }
 
     async fn seed(&self, commit: Commit) -> Result<bool, CommitError> {

@@ -9,6 +9,8 @@
 //! target folder and must be built before (`tests/run` does).
 
 mod bad_input;
+#[cfg(target_os = "linux")]
+mod bad_store;
 mod captured_log;
 mod client_address;
 mod client_hostile;
@@ -20,8 +22,11 @@ mod contract_value;
 mod cost;
 mod durability;
 mod examples;
+mod failing_calls;
 mod faulty_store;
 mod file_server;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod hostile;
 mod model;
 mod originals_file;
@@ -38,6 +43,9 @@ mod server_positions;
 mod server_process;
 mod server_stop;
 mod shutdown;
+#[cfg(target_os = "linux")]
+mod small_disk;
+mod store_busy;
 mod store_memory;
 mod store_sqlite;
 mod strangers;

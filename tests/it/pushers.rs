@@ -51,6 +51,17 @@ impl Counters {
         }
     }
 
+    /// Pushes all counters at once, each one time. Returns what was refused.
+    pub(crate) async fn push_each(&mut self, wire: &Wire) -> Vec<tonic::Status> {
+        let pushes = self.0.iter_mut().map(|counter| counter.push(wire));
+        join_all(pushes).await.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// The last value of each that was acknowledged.
+    pub(crate) fn acknowledged(&self) -> BTreeMap<String, i64> {
+        self.0.iter().map(|counter| (counter.key.clone(), counter.acknowledged)).collect()
+    }
+
     /// Pushes all counters at once, each again and again, until the server is gone.
     pub(crate) async fn push_until_gone(&mut self, wire: Wire) {
         let pushers = self.0.iter_mut().map(async |counter| while counter.push(&wire).await.is_ok() {});

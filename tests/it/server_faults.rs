@@ -8,6 +8,7 @@ use datastream_server::Config;
 use datastream_server::store::{Commit, Operation, Store as _};
 use datastream_server::testing::TestServer;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::captured_log;
 use crate::faulty_store::{CAUSE, Fault, FaultyStore};
@@ -64,6 +65,10 @@ async fn d15_what_a_store_says_of_its_failures_stays_in_the_log() {
         let failing = store.fail_commits(fault);
         let status = wire.push(data("a", "int", "1")).await.expect_err("the store fails");
         assert_eq!(status.code(), code, "{fault:?}");
+        if fault == Fault::ReadOnly {
+            let info = status.get_details_error_info().expect("it names the reason");
+            assert_eq!(info.reason, "READ_ONLY");
+        }
         let details = String::from_utf8_lossy(status.details()).into_owned();
         for hidden in [CAUSE, "SELECT", "/srv", "the panic that a test asked for"] {
             assert!(!status.message().contains(hidden) && !details.contains(hidden), "{fault:?}: {status:?}");
@@ -83,7 +88,7 @@ async fn a_store_that_may_lag_makes_a_client_that_is_ahead_wait_and_never_resets
     let mut stream = wire.subscribe(resuming(["a"], &ahead)).await;
     let status = stream.end().await;
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(tonic_types::StatusExt::get_details_retry_info(&status).is_some(), "{status:?}");
+    assert!(status.get_details_retry_info().is_some(), "{status:?}");
     let mut identity = head.token.to_vec();
     identity[..8].fill(7);
     let foreign = Position { token: identity.into(), ..ahead };

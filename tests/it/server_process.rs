@@ -1,4 +1,5 @@
-//! Laws of the program: what it says and leaves when it cannot start, and what survives its end.
+//! Laws of the program: what it says when it cannot start, and what survives its end. Of stores that it cannot serve
+//! speaks `bad_store.rs`.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +13,7 @@ use crate::process::{Server, command};
 use crate::wire::{Wire, announced, data, eventually, resuming};
 
 /// Runs the program, which must refuse to start. Returns what it says.
-fn refused(flags: &[&str]) -> String {
+pub(crate) fn refused(flags: &[&str]) -> String {
     let output = command(flags).output().expect("the program can be run");
     let said = String::from_utf8(output.stderr).expect("it writes UTF-8");
     assert_eq!(output.status.code(), Some(2), "{flags:?}: {said}");
@@ -21,7 +22,7 @@ fn refused(flags: &[&str]) -> String {
 }
 
 /// Runs SQL as a foreign writer: by the shell of SQLite where there is one.
-fn foreign(file: &Path, sql: &str) {
+pub(crate) fn foreign(file: &Path, sql: &str) {
     match Command::new("sqlite3").args(["-bail", "-cmd", ".timeout 5000"]).arg(file).arg(sql).status() {
         Ok(status) => assert!(status.success(), "{sql}: {status}"),
         Err(_) => {
@@ -78,35 +79,6 @@ fn a_port_in_use_is_named_in_one_line_and_the_store_is_not_touched() {
     let said = refused(&["--listen", &address, "--store", &store]);
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains(&address) && said.contains("--listen"), "{said}");
-    assert!(listing(&folder).is_empty());
-}
-
-#[test]
-fn a_file_that_is_no_store_is_named_in_one_line_and_left_as_it_is() {
-    let (other, newer) = (folder(), folder());
-    std::fs::write(&other.1, "not a database, but long enough to be taken for one. ".repeat(100))
-        .expect("written");
-    Server::start(&["--store", &newer.2, "--listen", "127.0.0.1:0"]).terminate();
-    foreign(&newer.1, "UPDATE datastream_meta SET value = 1000 WHERE name = 'schema_version'");
-    for ((folder, _, store), reason) in [(other, "not a SQLite database"), (newer, "newer version")] {
-        let before = listing(&folder);
-        let said = refused(&["--store", &store, "--listen", "127.0.0.1:0"]);
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.contains(reason) && said.contains("settings.db"), "{said}");
-        assert!(listing(&folder) == before, "{reason}: something in the folder changed");
-    }
-}
-
-#[test]
-fn a_file_that_cannot_be_written_is_named_in_one_line() {
-    let (folder, ..) = folder();
-    let missing = format!("sqlite:{}/missing/settings.db", folder.path().display());
-    let directory = format!("sqlite:{}", folder.path().display());
-    for store in [missing, directory] {
-        let said = refused(&["--store", &store, "--listen", "127.0.0.1:0"]);
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.contains(folder.path().to_str().expect("it is UTF-8")), "{said}");
-    }
     assert!(listing(&folder).is_empty());
 }
 

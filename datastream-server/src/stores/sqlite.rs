@@ -162,8 +162,7 @@ impl SqliteStore {
             old.map_or(Ok(()), Open::close).map_err(|error| OpenError::of_io(&path, error))?;
             Open::new(&path, &options, &bell, &transactions, false)
         });
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Unavailable(error);
-        reopened.await.map_err(|panicked| failed(panicked.into()))?.map_err(|error| failed(error.into()))
+        Ok(reopened.await.map_err(|panicked| StoreError::Unavailable(panicked.into()))??)
     }
 }
 

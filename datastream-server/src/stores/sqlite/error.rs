@@ -25,6 +25,12 @@ pub enum OpenError {
         /// The path asked for.
         path: PathBuf,
     },
+    /// The path is a symbolic link that leads nowhere, or to itself.
+    #[error("{path:?} is a symbolic link that leads to no file; name the file itself")]
+    BrokenLink {
+        /// The path asked for.
+        path: PathBuf,
+    },
     /// The file may not be created, opened or written.
     #[error("cannot write {path:?}; let this user write the file and its folder, or name another file")]
     NotWritable {
@@ -118,7 +124,7 @@ pub enum OpenError {
         path: PathBuf,
         /// What found no room.
         #[source]
-        source: Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file holds its texts as UTF-16.
     #[error(
@@ -130,7 +136,8 @@ pub enum OpenError {
         /// What `PRAGMA encoding` answers.
         encoding: String,
     },
-    /// The file, or its file system, does not take a write-ahead log.
+    /// The file, or its file system, does not take a write-ahead log. What the store adds is in the file then;
+    /// [`detach`](super::detach) takes it out.
     #[error("{path:?} cannot be switched to WAL mode; put it on a local file system")]
     NoWal {
         /// The file asked for.
@@ -150,11 +157,13 @@ pub enum OpenError {
 impl OpenError {
     pub(super) fn of(path: &Path, source: Error) -> Self {
         let path = path.to_owned();
+        if is_full(&source) {
+            return Self::Full { path, source: source.into() };
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::NotADatabase { path },
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, source },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, source },
-            Some(ErrorCode::DiskFull) => Self::Full { path, source },
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 Self::NotWritable { path, source: Some(source) }
             }
@@ -173,7 +182,22 @@ impl OpenError {
     }
 
     pub(super) fn of_commit(path: &Path, source: CommitError) -> Self {
-        Self::Other { path: path.to_owned(), source: source.into() }
+        let path = path.to_owned();
+        match source {
+            CommitError::Store(StoreError::Full(source)) => Self::Full { path, source },
+            source => Self::Other { path, source: source.into() },
+        }
+    }
+}
+
+/// Of a file that took the place of one that was served.
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NotWritable { .. } => Self::ReadOnly(error.into()),
+            OpenError::Full { .. } => Self::Full(error.into()),
+            _ => Self::Unavailable(error.into()),
+        }
     }
 }
 
@@ -197,11 +221,18 @@ pub(super) enum Failed {
     Commit(#[from] CommitError),
 }
 
+/// Whether there was no room: for data, or for the index of the write-ahead log, which SQLite calls an error of IO.
+fn is_full(error: &Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        error.code == ErrorCode::DiskFull || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+    })
+}
+
 impl From<Arc<Failed>> for StoreError {
     fn from(failed: Arc<Failed>) -> Self {
         match &*failed {
+            Failed::Sqlite(error) if is_full(error) => Self::Full(failed.into()),
             Failed::Sqlite(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => Self::Full(failed.into()),
                 Some(ErrorCode::ReadOnly) => Self::ReadOnly(failed.into()),
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(failed.into()),
                 // Busy, locked, an error of the disk; and what this store does not foresee, which a retry harms least.

@@ -41,18 +41,32 @@ pub(super) fn open(path: &Path, table: &str, create: bool) -> Result<Opened, Ope
     if !exists && !create {
         return Err(OpenError::Gone { path });
     }
+    let is_new = !path.exists();
     let lock = Lock::take(&path, !exists)?;
-    let failed = |error| OpenError::of(&path, error);
-    let mut writer = connect(&path).map_err(failed)?;
-    if exists {
-        refuse_unfit(&writer, &path, table)?;
+    let prepared = prepare(&path, table, exists);
+    if prepared.is_err() && is_new {
+        // It is empty, and nobody else serves it. Why it could not be more says more than what fails now.
+        let _ = fs::remove_file(&path);
     }
-    let journal_mode = journal_mode(&writer).map_err(failed)?;
-    use_wal(&writer, &path)?;
-    set_up(&mut writer, &path, table, &journal_mode)?;
+    let writer = prepared?;
+    let failed = |error| OpenError::of(&path, error);
     let reader = connect(&path).map_err(failed)?;
     reader.pragma_update(None, "query_only", true).map_err(failed)?;
     Ok(Opened { writer, reader, path, lock })
+}
+
+/// The connection that writes, to a file that has what it needs. It is set up before it is switched to WAL mode: a
+/// transaction that finds no room leaves no trace, the switch does.
+fn prepare(path: &Path, table: &str, exists: bool) -> Result<Connection, OpenError> {
+    let failed = |error| OpenError::of(path, error);
+    let mut writer = connect(path).map_err(failed)?;
+    if exists {
+        refuse_unfit(&writer, path, table)?;
+    }
+    let journal_mode = journal_mode(&writer).map_err(failed)?;
+    set_up(&mut writer, path, table, &journal_mode)?;
+    use_wal(&writer, path)?;
+    Ok(writer)
 }
 
 /// The canonical path, and whether there is something in the file. It is not opened here: closing a file lets
@@ -73,6 +87,8 @@ pub(super) fn locate(path: &Path) -> Result<(PathBuf, bool), OpenError> {
             let folder = folder.ok_or_else(|| OpenError::NoFolder { path: asked() })?;
             Ok((folder.join(name), false))
         }
+        // It leads to nothing, or to itself.
+        Err(_) if path.is_symlink() => Err(OpenError::BrokenLink { path: asked() }),
         // Of a path through a file that is no folder.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             Err(OpenError::NoFolder { path: asked() })
