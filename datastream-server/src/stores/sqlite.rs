@@ -21,12 +21,13 @@ mod reader;
 mod reconcile;
 mod table;
 mod target;
+mod thread;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use datastream::position::Position;
@@ -42,6 +43,9 @@ use self::reader::Reader;
 use self::target::Target;
 use self::writer::Writer;
 use crate::store::{Action, Commit, CommitError, Retention, Since, Snapshot, Store, StoreError};
+
+/// How long it may take until superseded values are looked for again: the whole log is walked for them.
+const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
 
 /// How a file is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +96,8 @@ pub struct SqliteStore {
     options: Options,
     bell: Arc<Bell>,
     transactions: Arc<AtomicU64>,
+    /// When superseded values were last looked for.
+    swept: Mutex<Option<Instant>>,
     /// `None` while the file cannot be opened.
     open: RwLock<Option<Open>>,
 }
@@ -99,11 +105,12 @@ pub struct SqliteStore {
 /// A file that is open.
 #[derive(Debug)]
 struct Open {
-    // The writer is dropped after the reader: it is its connection that brings the WAL into the file. The lock last.
+    // In this order: the writer after the reader, since it brings the WAL into the file; then what is left of the WAL,
+    // if the file is another; the lock last.
     reader: Reader,
     writer: Writer,
     target: Arc<Target>,
-    log: Log,
+    _log: Log,
     _lock: Lock,
 }
 
@@ -128,7 +135,14 @@ impl SqliteStore {
     pub fn open_with(path: &Path, options: Options) -> Result<Self, OpenError> {
         let (bell, transactions) = (Arc::new(Bell::default()), Arc::default());
         let open = Open::new(path, &options, &bell, &transactions, true)?;
-        Ok(Self { path: path.to_owned(), options, bell, transactions, open: RwLock::new(Some(open)) })
+        Ok(Self {
+            path: path.to_owned(),
+            options,
+            bell,
+            transactions,
+            swept: Mutex::default(),
+            open: RwLock::new(Some(open)),
+        })
     }
 
     /// How many transactions this store has made durable; fewer than commits, where those came together.
@@ -155,11 +169,21 @@ impl SqliteStore {
         Ok(open.downgrade())
     }
 
+    fn is_sweep_due(&self, retention: Retention) -> bool {
+        let interval = (retention.history / 100).min(LONGEST_SWEEP);
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = swept.is_none_or(|swept| swept.elapsed() >= interval);
+        if is_due {
+            *swept = Some(Instant::now());
+        }
+        is_due
+    }
+
     async fn reopen(&self, old: Option<Open>) -> Result<Open, StoreError> {
         let (path, options) = (self.path.clone(), self.options.clone());
         let (bell, transactions) = (self.bell.clone(), self.transactions.clone());
         let reopened = tokio::task::spawn_blocking(move || {
-            old.map_or(Ok(()), Open::close).map_err(|error| OpenError::of_io(&path, error))?;
+            drop(old);
             Open::new(&path, &options, &bell, &transactions, false)
         });
         Ok(reopened.await.map_err(|panicked| StoreError::Unavailable(panicked.into()))??)
@@ -178,9 +202,10 @@ impl Open {
         let failed = |error: error::Failed| OpenError::Other { path: path.to_owned(), source: error.into() };
         let head = history::head(&opened.writer).map_err(|error| OpenError::of(path, error))?.position;
         bell.ring_for(&head);
+        let place = Arc::new(opened.lock.place(path, &opened.path));
         let target = Arc::new(Target::new(
             options.table.clone(),
-            opened.lock.place(path),
+            place.clone(),
             bell.clone(),
             options.reconcile,
             transactions.clone(),
@@ -188,15 +213,7 @@ impl Open {
         let writer = Writer::start(opened.writer, target.clone()).map_err(failed)?;
         let reader = Reader::start(opened.reader, &opened.path, target.clone(), writer.tasks())
             .map_err(|error| OpenError::of_io(path, error))?;
-        Ok(Self { reader, writer, target, log: Log::of(&opened.path), _lock: opened.lock })
-    }
-
-    /// Closes a file in whose place there is another.
-    fn close(self) -> std::io::Result<()> {
-        let Self { reader, writer, target, log, _lock } = self;
-        drop(reader);
-        drop(writer);
-        if target.place.is_moved() { log.discard() } else { Ok(()) }
+        Ok(Self { reader, writer, target, _log: place.log(), _lock: opened.lock })
     }
 
     async fn read<T: Send + 'static>(
@@ -243,9 +260,10 @@ impl Store for SqliteStore {
         opened(&*self.current().await?)?.write(bytes, apply).await
     }
 
-    /// In steps, between which commits go on.
+    /// In steps, between which commits go on. Superseded values are looked for at most a hundred times in the time for
+    /// which they are kept, and once an hour.
     async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
-        let mut from = 0;
+        let mut from = self.is_sweep_due(retention).then_some(0);
         loop {
             let step = move |connection: &_, _: &_| Ok(commit::forget(connection, retention, from)?);
             match opened(&*self.current().await?)?.write(0, step).await {

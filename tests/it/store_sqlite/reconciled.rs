@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use datastream::position::Position;
 use datastream_server::store::{Operation, Since, Snapshot, Store};
-use datastream_server::stores::sqlite::{Options, SqliteStore};
+use datastream_server::stores::sqlite::{OpenError, Options, SqliteStore, detach};
 use rusqlite::Connection;
 
 use super::{DEADLINE, File, changes, commit, head, told};
@@ -268,4 +268,90 @@ async fn a_comparison_comes_to_its_end_whatever_the_keys_are() {
     assert!(changes(&store, &before).await.changes.len() >= 1700);
     drop(store);
     file.store();
+}
+
+/// SQLite runs the newest trigger first, and what it does inside an update comes before that one's own triggers.
+#[tokio::test]
+async fn what_a_trigger_of_the_user_makes_of_a_value_is_what_arrives() {
+    let file = File::new();
+    let store = file.store();
+    let before = head(&store).await;
+    let foreign = file.foreign();
+    for event in ["INSERT", "UPDATE OF value"] {
+        foreign
+            .execute_batch(&format!(
+                "CREATE TRIGGER \"normal {event}\" AFTER {event} ON data WHEN NEW.value <> upper(NEW.value)
+                 BEGIN UPDATE data SET value = upper(NEW.value) WHERE key = NEW.key; END"
+            ))
+            .expect("a trigger");
+    }
+    foreign.execute_batch("INSERT INTO data (key, value) VALUES ('a', 'abc')").expect("an insert");
+    assert!(!converges(&store, &file, &before).await);
+    foreign.execute_batch("UPDATE data SET value = 'def'").expect("an update");
+    assert!(!converges(&store, &file, &before).await);
+    commit(&store, [Operation::put("b", "string", "x")]).await;
+    assert!(!converges(&store, &file, &before).await);
+    let corrected = "SELECT count(*) FROM datastream_log WHERE author = 'reconcile'";
+    let corrected: i64 = foreign.query_row(corrected, [], |row| row.get(0)).expect("the log");
+    assert_eq!(corrected, 0);
+}
+
+/// The shell is of another version, and would write such a number otherwise.
+#[tokio::test]
+async fn a_fraction_is_one_text_whoever_writes_it() {
+    let file = File::new();
+    file.foreign().execute_batch(TWO_UNIQUE).expect("a table");
+    let store = SqliteStore::open_with(&file.path(), often()).expect("it is fit");
+    for (sql, text) in
+        [("0.1 + 0.2", "0.30000000000000004"), ("0.1", "0.1"), ("1e300", "1.0e+300"), ("-0.5", "-0.5")]
+    {
+        let write = format!("REPLACE INTO data (key, value) VALUES ('f', {sql})");
+        let done =
+            Command::new("sqlite3").arg(file.path()).arg(write).status().expect("sqlite3 is installed");
+        assert!(done.success());
+        let value = async || live(&store).await.into_iter().find(|(key, _)| key == "f");
+        let found = until("the number", value, |found| {
+            found.as_ref().is_some_and(|(_, value)| value == text.as_bytes())
+        });
+        found.await;
+    }
+    // Some comparisons later.
+    let before = head(&store).await;
+    file.foreign().execute(REPLACE, []).expect("a silent delete");
+    let gone = async || live(&store).await.iter().all(|(key, _)| key != "old");
+    until("a comparison", gone, |gone| *gone).await;
+    assert!(told(&changes(&store, &before).await.changes).iter().all(|(key, _)| *key != "f"));
+}
+
+/// Another program holds the file for longer than a comparison waits, just when the table was made again.
+#[tokio::test]
+async fn a_comparison_that_fails_is_made_again_soon() {
+    let file = File::new();
+    let store = file.store();
+    commit(&store, [Operation::put("a", "int", "1")]).await;
+    let before = head(&store).await;
+    let foreign = file.foreign();
+    let table: String = foreign
+        .query_row("SELECT sql FROM sqlite_schema WHERE name = 'data'", [], |row| row.get(0))
+        .expect("the table");
+    foreign
+        .execute_batch(&format!("BEGIN; DROP TABLE data; {table}; COMMIT; BEGIN IMMEDIATE"))
+        .expect("a lock");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    foreign.execute_batch("COMMIT; INSERT INTO data (key, value) VALUES ('b', 2)").expect("a write");
+    assert!(!converges(&store, &file, &before).await);
+}
+
+#[tokio::test]
+async fn a_file_that_lost_a_part_of_ours_is_refused_until_it_is_detached() {
+    for part in ["datastream_token", "datastream_log"] {
+        let file = File::new();
+        commit(&file.store(), [Operation::put("a", "int", "1")]).await;
+        file.foreign().execute_batch(&format!("DROP TABLE {part}")).expect("a drop");
+        let refused = file.open().expect_err("a part is missing");
+        assert!(matches!(refused, OpenError::Incomplete { .. }), "{part}: {refused:?}");
+        assert!(refused.to_string().contains("detach"));
+        detach(&file.path()).expect("the rest is ours");
+        assert_eq!(live(&file.store()).await, rows(&file.path()), "{part}");
+    }
 }

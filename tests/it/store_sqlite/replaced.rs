@@ -160,3 +160,108 @@ async fn the_log_of_the_file_before_is_not_read_into_the_one_that_took_its_place
         .and_then(|foreign| foreign.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)));
     assert_eq!(check.expect("a check"), "ok");
 }
+
+/// The store that is left brings its log into the file that was moved, wherever that is.
+#[tokio::test]
+async fn a_file_that_is_moved_away_and_back_has_every_push() {
+    let file = File::new();
+    let store = file.store();
+    commit(&store, [Operation::put("first", "int", "1")]).await;
+    let before = commit(&store, [Operation::put("last", "int", "2")]).await;
+    let away = file.folder.path().join("away.db");
+    std::fs::rename(file.path(), &away).expect("a move");
+    let failing = async || store.changes(&before).await.is_err();
+    until("the store is not available", failing, |failing| *failing).await;
+    assert_eq!(rows(&away).len(), 2, "they are where the file is");
+    std::fs::rename(&away, file.path()).expect("a move back");
+    let expected = vec![("first".to_owned(), b"1".to_vec()), ("last".to_owned(), b"2".to_vec())];
+    assert!(!reaches(&store, expected, &before).await, "it is the same history");
+}
+
+/// As an operator does it: the file is moved over the open one, and the server is started again.
+#[tokio::test]
+async fn an_older_copy_stays_when_the_store_is_closed_before_it_has_seen_it() {
+    for _ in 0..10 {
+        let file = File::new();
+        let (store, copy, before) = left_behind(&file).await;
+        let expected = put_in_place(&copy, &file);
+        drop(store);
+        let store = file.store();
+        assert!(reaches(&store, expected, &before).await);
+    }
+}
+
+/// The file itself did not move, so its log is not touched: others may have it open.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_that_leads_elsewhere_leaves_the_log_of_the_file_before() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let [first, second, link] = ["first.db", "second.db", "link.db"].map(|name| folder.path().join(name));
+    drop(SqliteStore::open(&second).expect("a new file"));
+    std::os::unix::fs::symlink(&first, &link).expect("a link");
+    std::fs::write(&first, b"").expect("an empty file");
+    let store = SqliteStore::open(&link).expect("a new file");
+    let reading = Connection::open(&first).expect("a foreign connection");
+    let count = |sql: &str| reading.query_row(sql, [], |row| row.get::<_, i64>(0));
+    reading.execute_batch("BEGIN; SELECT count(*) FROM data").expect("a read");
+    let before = commit(&store, [Operation::put("a", "int", "1")]).await;
+    let other = folder.path().join("other.db");
+    std::os::unix::fs::symlink(&second, &other).expect("a link");
+    std::fs::rename(&other, &link).expect("the link leads elsewhere");
+    assert!(reaches(&store, Vec::new(), &before).await);
+    reading.execute_batch("COMMIT").expect("its end");
+    assert_eq!(count("SELECT count(*) FROM data").expect("the file and its log are whole"), 1);
+    assert_eq!(rows(&first).len(), 1);
+}
+
+/// Closing any descriptor of a file gives up SQLite's locks on it, and then the next one who leaves removes the log.
+#[tokio::test]
+async fn a_second_store_that_is_refused_takes_no_lock_from_the_first() {
+    let file = File::new();
+    let store = file.store();
+    commit(&store, [Operation::put("a", "int", "1")]).await;
+    for _ in 0..3 {
+        file.open().expect_err("it is served");
+    }
+    let count = || {
+        let script = "SELECT count(*) FROM data";
+        let said =
+            Command::new("sqlite3").arg(file.path()).arg(script).output().expect("sqlite3 is installed");
+        String::from_utf8_lossy(&said.stdout).trim().to_owned()
+    };
+    assert_eq!(count(), "1");
+    commit(&store, [Operation::put("b", "int", "1")]).await;
+    assert_eq!(count(), "2", "the first one's log is where others look for it");
+}
+
+/// The copy was made before the file was adopted: it has nothing of ours.
+#[tokio::test]
+async fn a_restore_of_what_was_never_served_is_adopted_while_running() {
+    let file = File::new();
+    let original =
+        "CREATE TABLE data (key TEXT PRIMARY KEY, value BLOB, value_type TEXT, updated_at DATETIME);
+        INSERT INTO data (key, value) VALUES ('a', 1)";
+    file.foreign().execute_batch(original).expect("a table");
+    let copy = copy(&file);
+    let store = file.store();
+    let before = commit(&store, [Operation::put("a", "int", "2"), Operation::put("b", "int", "2")]).await;
+    let restore = format!(".restore '{}'", copy.display());
+    let done = Command::new("sqlite3").arg(file.path()).arg(restore).status().expect("sqlite3 is installed");
+    assert!(done.success());
+    assert!(reaches(&store, rows(&copy), &before).await);
+    commit_when_open(&store).await;
+}
+
+#[tokio::test]
+async fn at_rest_nothing_is_written() {
+    let file = File::new();
+    let store = file.store();
+    commit(&store, [Operation::put("a", "int", "1")]).await;
+    until("the log is in the file", async || is_at_rest(&file), |rests| *rests).await;
+    let log = format!("{}-wal", file.path().display());
+    let written = || std::fs::metadata(&log).and_then(|log| log.modified()).expect("the log");
+    let at_rest = written();
+    // Longer than it takes until the log is emptied after a write.
+    tokio::time::sleep(std::time::Duration::from_millis(3500)).await;
+    assert_eq!(written(), at_rest);
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datastream_server::Config;
-use datastream_server::store::{Commit, CommitError, Operation, Refused, Store as _};
+use datastream_server::store::{Commit, CommitError, Operation, Refused, Store as _, StoreError};
 use datastream_server::testing::TestServer;
 
 use super::{File, commit};
@@ -119,4 +119,53 @@ async fn a_push_that_the_table_refuses_is_invalid_and_nothing_is_echoed() {
     assert_eq!(held.len(), 2, "nothing that was refused is there: {:?}", held.keys());
     assert_eq!((&held["frozen"].value[..], &held["good"].value[..]), (&b"first"[..], &b"end_all"[..]));
     assert_not_logged(MARKER);
+}
+
+/// Checked at the end of a transaction alone, where it would fail for all.
+#[tokio::test]
+async fn a_foreign_key_that_is_checked_at_the_end_fails_alone() {
+    let file = File::new();
+    file.foreign()
+        .execute_batch(
+            "CREATE TABLE owners (key TEXT PRIMARY KEY);
+             CREATE TABLE data (key TEXT PRIMARY KEY REFERENCES owners (key) DEFERRABLE INITIALLY DEFERRED,
+               value BLOB, value_type TEXT, updated_at DATETIME);
+             WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 50)
+               INSERT INTO owners SELECT 'k' || i FROM n;",
+        )
+        .expect("SQLite takes it");
+    let store = Arc::new(file.store());
+    let mut puts = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        let (store, is_bad) = (store.clone(), number % 10 == 5);
+        let key = if is_bad { format!("nobody's {number}") } else { format!("k{number}") };
+        puts.spawn(async move {
+            loop {
+                match store.commit(Commit::one(Operation::put(&key, "int", "1"))).await {
+                    // What a client does: another of its transaction was to blame.
+                    Err(CommitError::Store(StoreError::Unavailable(_))) => {}
+                    answer => return (is_bad, answer),
+                }
+            }
+        });
+    }
+    while let Some(put) = puts.join_next().await {
+        match put.expect("it does not panic") {
+            (true, Err(CommitError::Refused(Refused::Rules))) | (false, Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_the_table_ignores_is_refused() {
+    let file = file();
+    file.foreign()
+        .execute_batch(
+            "CREATE TRIGGER forever BEFORE DELETE ON data WHEN OLD.key = 'taken' BEGIN SELECT RAISE(IGNORE); END",
+        )
+        .expect("a trigger");
+    let store = file.store();
+    let refused = store.commit(Commit::one(Operation::delete("taken"))).await;
+    assert!(matches!(refused, Err(CommitError::Refused(Refused::Rules))), "{refused:?}");
 }

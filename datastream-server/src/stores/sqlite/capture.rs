@@ -11,28 +11,35 @@ use super::table::quoted;
 /// The trigger of the original, whose name ours takes.
 const UPDATED_AT: &str = "set_updated_at";
 
-/// The triggers on the user's table.
+/// The triggers on the user's table. They log what the row holds when they run, and not what their statement wrote: a
+/// trigger of the user's may have changed it since, and SQLite runs the newest first.
 const TRIGGERS: [(&str, &str); 3] = [
     (
         "datastream_insert",
         "CREATE TRIGGER datastream_insert AFTER INSERT ON {table}
 BEGIN
-  INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
+  INSERT INTO datastream_capture (key, value, value_type)
+  SELECT asked.key, held.value, held.value_type
+  FROM (SELECT NEW.key AS key) AS asked LEFT JOIN {table} AS held ON held.key = asked.key;
 END",
     ),
     (
         "datastream_update",
         "CREATE TRIGGER datastream_update AFTER UPDATE OF key, value, value_type ON {table}
 BEGIN
-  INSERT INTO datastream_capture (key) SELECT OLD.key WHERE OLD.key IS NOT NEW.key;
-  INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
+  INSERT INTO datastream_capture (key, value, value_type)
+  SELECT asked.key, held.value, held.value_type
+  FROM (SELECT OLD.key AS key WHERE OLD.key IS NOT NEW.key UNION ALL SELECT NEW.key) AS asked
+    LEFT JOIN {table} AS held ON held.key = asked.key;
 END",
     ),
     (
         "datastream_delete",
         "CREATE TRIGGER datastream_delete AFTER DELETE ON {table}
 BEGIN
-  INSERT INTO datastream_capture (key) VALUES (OLD.key);
+  INSERT INTO datastream_capture (key, value, value_type)
+  SELECT asked.key, held.value, held.value_type
+  FROM (SELECT OLD.key AS key) AS asked LEFT JOIN {table} AS held ON held.key = asked.key;
 END",
     ),
 ];
@@ -59,6 +66,16 @@ pub(super) fn create_table(connection: &Connection, table: &str) -> Result<()> {
     connection.execute_batch(&on(SET_UPDATED_AT, table))
 }
 
+/// Notes the trigger of a table that was made here, so that [`remove`] leaves it.
+pub(super) fn keep_trigger(connection: &Connection, table: &str) -> Result<()> {
+    keep(connection, &on(SET_UPDATED_AT, table))
+}
+
+fn keep(connection: &Connection, trigger: &str) -> Result<()> {
+    let keep = "INSERT OR REPLACE INTO datastream_meta (name, value) VALUES (?1, ?2)";
+    connection.execute(keep, [UPDATED_AT, trigger]).map(drop)
+}
+
 /// Adds what is missing: to a database that has nothing of ours, or has lost some of it.
 pub(super) fn install(connection: &Connection, table: &str) -> Result<()> {
     connection.execute_batch(include_str!("schema.sql"))?;
@@ -77,8 +94,7 @@ fn replace_original(connection: &Connection, table: &str) -> Result<()> {
         found.table.eq_ignore_ascii_case(table) && found.sql.to_uppercase().contains("BEFORE UPDATE")
     });
     let Some(theirs) = theirs else { return Ok(()) };
-    let keep = "INSERT OR REPLACE INTO datastream_meta (name, value) VALUES (?1, ?2)";
-    connection.execute(keep, [UPDATED_AT, &theirs.sql])?;
+    keep(connection, &theirs.sql)?;
     connection.execute_batch(&format!("DROP TRIGGER {UPDATED_AT}; {}", on(SET_UPDATED_AT, table)))
 }
 

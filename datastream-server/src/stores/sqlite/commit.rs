@@ -82,6 +82,10 @@ fn apply(connection: &Connection, table: &str, operation: &Operation) -> Result<
         Effect::Remove => {
             let remove = format!("DELETE FROM {table} WHERE key = ?1");
             connection.prepare_cached(&remove)?.execute([&operation.key]).map_err(of_write)?;
+            let left = history::latest(connection, &operation.key)?;
+            if left.is_some_and(|(held, _)| held.value.is_some()) {
+                return Err(Refused::Rules.into());
+            }
         }
         Effect::Stands => {
             return Ok(latest.map_or(Applied::Unknown, |(_, commit)| Applied::Stands(commit)));
@@ -132,35 +136,47 @@ pub(super) fn annotate(
 pub(super) struct Forgotten {
     pub(super) compacted_to: u64,
     /// Where to go on, if there is more.
-    pub(super) next: Option<u64>,
+    pub(super) next: Option<Option<u64>>,
 }
 
-/// Forgets what `retention` lets go, and looks at a bounded part of the log, after `from`, to do so.
-pub(super) fn forget(connection: &Connection, retention: Retention, from: u64) -> Result<Forgotten> {
-    let compacted_to = raise_compacted_to(connection, retention)?;
+/// Forgets what `retention` lets go, and looks at a bounded part of the log to do so: what is after `from`, where that
+/// is given.
+pub(super) fn forget(connection: &Connection, retention: Retention, from: Option<u64>) -> Result<Forgotten> {
+    let compacted_to = match from {
+        None | Some(0) => raise_compacted_to(connection, retention)?,
+        Some(_) => history::head(connection)?.compacted_to.cast_signed(),
+    };
     let mut tokens = connection.prepare_cached(
         "DELETE FROM datastream_token WHERE revision IN
            (SELECT revision FROM datastream_token WHERE revision <= ?1 ORDER BY revision LIMIT ?2)",
     )?;
     let more_tokens = tokens.execute([compacted_to, STEP])?.cast_signed() as i64 == STEP;
-    let to = forget_changes(connection, retention, from.cast_signed(), compacted_to)?;
-    let next = (more_tokens || to < compacted_to).then_some(to.cast_unsigned());
+    let to = match from {
+        Some(from) => forget_changes(connection, retention, from.cast_signed(), compacted_to)?,
+        None => compacted_to,
+    };
+    let next = (more_tokens || to < compacted_to).then_some(from.map(|_| to.cast_unsigned()));
     Ok(Forgotten { compacted_to: compacted_to.cast_unsigned(), next })
 }
 
+/// Writes only what is new, so that a compaction of nothing costs no sync.
 fn raise_compacted_to(connection: &Connection, retention: Retention) -> Result<i64> {
     let most = i64::try_from(retention.max_positions.max(1)).unwrap_or(i64::MAX);
-    connection
+    let compacted_to: i64 = connection
         .prepare_cached(
-            "UPDATE datastream_meta SET value = max(value, coalesce((
+            "SELECT max(value, coalesce((
                SELECT max(revision) FROM datastream_token WHERE revision < max(
                  coalesce((SELECT revision FROM datastream_token WHERE time > ?1 ORDER BY revision LIMIT 1),
                    (SELECT max(revision) FROM datastream_token)),
                  coalesce((SELECT revision FROM datastream_token ORDER BY revision DESC LIMIT 1 OFFSET ?2), 0)
                )), 0))
-             WHERE name = 'compacted_to' RETURNING value",
+             FROM datastream_meta WHERE name = 'compacted_to'",
         )?
-        .query_row(params![before_now(connection, retention.positions)?, most - 1], |row| row.get(0))
+        .query_row(params![before_now(connection, retention.positions)?, most - 1], |row| row.get(0))?;
+    connection
+        .prepare_cached("UPDATE datastream_meta SET value = ?1 WHERE name = 'compacted_to' AND value < ?1")?
+        .execute([compacted_to])?;
+    Ok(compacted_to)
 }
 
 /// Returns the revision up to which it looked. A tombstone goes only when nothing else of its key is left, or
@@ -181,8 +197,9 @@ fn forget_changes(
     let before = before_now(connection, retention.history)?;
     for forgotten in [
         "DELETE FROM datastream_log AS old
-         WHERE revision > ?1 AND revision <= ?2 AND EXISTS
-           (SELECT 1 FROM datastream_log WHERE key = old.key AND revision > old.revision AND time <= ?3)",
+         WHERE revision > ?1 AND revision <= ?2 AND
+           (SELECT time FROM datastream_log WHERE key = old.key AND revision > old.revision
+            ORDER BY revision LIMIT 1) <= ?3",
         "DELETE FROM datastream_log AS old
          WHERE revision > ?1 AND revision <= ?2 AND time <= ?3 AND key IS NOT NULL AND value IS NULL
            AND NOT EXISTS (SELECT 1 FROM datastream_log WHERE key = old.key AND revision <> old.revision)",

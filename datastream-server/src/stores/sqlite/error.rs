@@ -105,6 +105,15 @@ pub enum OpenError {
         /// The file asked for.
         path: PathBuf,
     },
+    /// Somebody removed a part of what the store added to the file.
+    #[error(
+        "{path:?} lacks a part of what datastream added to it: take out the rest (datastream-server detach), and start \
+         again; the table itself is whole"
+    )]
+    Incomplete {
+        /// The file asked for.
+        path: PathBuf,
+    },
     /// There is nothing to take out of the file.
     #[error("{path:?} holds nothing of datastream")]
     NotAdopted {
@@ -185,6 +194,7 @@ impl OpenError {
         let path = path.to_owned();
         match source {
             CommitError::Store(StoreError::Full(source)) => Self::Full { path, source },
+            CommitError::Store(StoreError::ReadOnly(_)) => Self::NotWritable { path, source: None },
             source => Self::Other { path, source: source.into() },
         }
     }
@@ -213,6 +223,9 @@ pub(super) enum Failed {
     /// The file was moved, or written over.
     #[error("another file has taken the place of the database")]
     Left,
+    /// The user's own rules speak against the only work of the transaction.
+    #[error("the rules of the table itself speak against it")]
+    Rules,
     /// A thread could not be started.
     #[error(transparent)]
     Thread(#[from] io::Error),
@@ -238,8 +251,19 @@ impl From<Arc<Failed>> for StoreError {
                 // Busy, locked, an error of the disk; and what this store does not foresee, which a retry harms least.
                 _ => Self::Unavailable(failed.into()),
             },
-            Failed::Commit(CommitError::Store(StoreError::Corrupt(_))) => Self::Corrupt(failed.into()),
+            Failed::Commit(CommitError::Store(Self::Full(_))) => Self::Full(failed.into()),
+            Failed::Commit(CommitError::Store(Self::ReadOnly(_))) => Self::ReadOnly(failed.into()),
+            Failed::Commit(CommitError::Store(Self::Corrupt(_))) => Self::Corrupt(failed.into()),
             _ => Self::Unavailable(failed.into()),
+        }
+    }
+}
+
+impl From<Arc<Failed>> for CommitError {
+    fn from(failed: Arc<Failed>) -> Self {
+        match &*failed {
+            Failed::Rules => Refused::Rules.into(),
+            _ => Self::Store(failed.into()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use datastream::position::Position;
-use rusqlite::{Connection, OptionalExtension, Result, Row};
+use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Result, Row};
 
 use crate::config::MAX_VALUE_BYTES;
 use crate::store::{Batch, Change, Held, Since, Snapshot, Stored};
@@ -32,6 +32,30 @@ pub(super) fn head(connection: &Connection) -> Result<Head> {
         let position = position(&identity, row)?;
         Ok(Head { position, compacted_to: row.get::<_, i64>(3)?.cast_unsigned(), identity })
     })
+}
+
+/// Whether the database holds a history of ours, with all that belongs to it.
+pub(super) fn is_whole(connection: &Connection) -> Result<bool> {
+    // The genesis is never forgotten.
+    let genesis = "SELECT 1 FROM datastream_log WHERE key IS NULL";
+    let found = head(connection).and_then(|_| connection.prepare_cached(genesis)?.exists([]));
+    match found {
+        Err(Error::QueryReturnedNoRows) => Ok(false),
+        // SQLite's word for a table that is not there.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(false),
+        found => found,
+    }
+}
+
+/// Whether the database goes on with the history that `position` was the head of. One that is forgotten is taken for
+/// its own: what came after it is not known then, which whoever asks for changes is told.
+pub(super) fn continues(connection: &Connection, position: &Position) -> Result<bool> {
+    if !is_whole(connection)? {
+        return Ok(false);
+    }
+    let (head, kept) = (head(connection)?, position_at(connection, position.revision)?);
+    let is_forgotten = kept.token.is_empty() && position.revision <= head.compacted_to;
+    Ok(kept == *position || is_forgotten)
 }
 
 /// The position at which a commit ended, without a token if that is forgotten.

@@ -149,6 +149,9 @@ fn examine(connection: &Connection, path: &Path, table: &str) -> Result<Found, O
     }
     match table::unfit(connection, table).map_err(failed)? {
         Some(rule) => Err(OpenError::Unfit { path: at(), table: table.to_owned(), rule }),
+        None if schema.is_some() && !history::is_whole(connection).map_err(failed)? => {
+            Err(OpenError::Incomplete { path: at() })
+        }
         None if schema.is_some() => Ok(Found::Ours),
         None => Ok(Found::Theirs),
     }
@@ -182,7 +185,8 @@ fn set_up(
     let prepared = match found {
         Found::Empty => capture::create_table(&transaction, table)
             .map_err(CommitError::from)
-            .and_then(|()| begin_history(&transaction, table, journal_mode)),
+            .and_then(|()| begin_history(&transaction, table, journal_mode))
+            .and_then(|()| Ok(capture::keep_trigger(&transaction, table)?)),
         Found::Theirs => begin_history(&transaction, table, journal_mode),
         Found::Ours => keep_history(&transaction, table),
     };

@@ -143,7 +143,13 @@ impl Work {
     fn run(&mut self, queue: &Receiver<Job>) {
         loop {
             match queue.recv_timeout(self.pace.wait(Instant::now())) {
-                Ok(Job::Read(read)) => read(&self.connection),
+                Ok(Job::Read(read)) => {
+                    // What is cached may be what was there before somebody wrote over it.
+                    if self.target.place.written() != self.seen.written {
+                        let _ = self.look();
+                    }
+                    read(&self.connection);
+                }
                 Ok(Job::Woken) => {
                     self.woken.store(false, Ordering::Release);
                     self.pace.woken(Instant::now());
@@ -162,41 +168,38 @@ impl Work {
 
     fn look(&mut self) -> rusqlite::Result<()> {
         if self.target.place.is_moved() {
-            self.leave();
+            self.target.leave();
             return Ok(());
         }
         let written = self.target.place.written();
         let is_written = std::mem::replace(&mut self.seen.written, written) != written;
         if is_written {
-            // What is cached may be what was there before somebody wrote over it.
             self.connection.execute_batch("PRAGMA shrink_memory")?;
         }
         let version =
             self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         let is_changed = self.seen.data != Some(version);
         if is_changed || is_written {
-            self.look_at_history(is_written)?;
+            self.look_at_history()?;
             self.seen.data = Some(version);
-        }
-        if is_changed {
             self.chores.changed = Some(Instant::now());
         }
         self.give_out();
         Ok(())
     }
 
-    fn look_at_history(&mut self, is_written: bool) -> rusqlite::Result<()> {
+    fn look_at_history(&mut self) -> rusqlite::Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
-        let schema = transaction.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
-        let head = history::head(&transaction)?.position;
         let is_continued = match &self.seen.head {
-            Some(seen) => *seen == head || history::position_at(&transaction, seen.revision)? == *seen,
+            Some(seen) => history::continues(&transaction, seen)?,
             None => true,
         };
-        drop(transaction);
-        if is_written && !is_continued {
-            self.leave();
+        if !is_continued {
+            self.target.leave();
+            return Ok(());
         }
+        let schema = transaction.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        let head = history::head(&transaction)?.position;
         if self.seen.schema.replace(schema).is_some_and(|seen| seen != schema) {
             self.chores.compare_at = Instant::now();
         }
@@ -205,21 +208,19 @@ impl Work {
         Ok(())
     }
 
-    /// Another file, or another history, is in the place of ours: the next call opens it.
-    fn leave(&self) {
-        self.target.place.leave();
-        self.target.bell.ring();
-    }
-
     /// What the writer has no room for now is given out at the next look.
     fn give_out(&mut self) {
         let Some(tasks) = &self.tasks else { return };
         let now = Instant::now();
+        if self.target.must_compare() {
+            self.chores.compare_at = now + SELDOM;
+        }
         if now >= self.chores.compare_at && tasks.try_send(Task::Compare).is_ok() {
             self.chores.compare_at = now + self.target.compare;
         }
         let is_quiet = self.chores.changed.is_some_and(|changed| now >= changed + QUIET);
-        if is_quiet && tasks.try_send(Task::Checkpoint).is_ok() {
+        // An empty log is as it should be: to empty it once more would count as a change.
+        if is_quiet && (!self.target.place.has_log() || tasks.try_send(Task::Checkpoint).is_ok()) {
             self.chores.changed = None;
         }
     }

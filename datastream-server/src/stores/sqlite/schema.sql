@@ -44,7 +44,10 @@ BEGIN
   SELECT NEW.key, held.value, held.type,
     coalesce(strftime('%Y-%m-%d %H:%M:%f', NEW.time), strftime('%Y-%m-%d %H:%M:%f', 'now'))
   FROM (
-    SELECT CAST(NEW.value AS BLOB) AS value,
+    -- A number with a fraction is written with as many digits as it needs, by every version of SQLite.
+    SELECT CAST(CASE WHEN typeof(NEW.value) <> 'real' THEN NEW.value
+        WHEN CAST(printf('%!.15g', NEW.value) AS REAL) = NEW.value THEN printf('%!.15g', NEW.value)
+        ELSE printf('%!.17g', NEW.value) END AS BLOB) AS value,
       CASE WHEN NEW.value IS NULL THEN NULL ELSE coalesce(
         nullif(CAST(NEW.value_type AS TEXT), ''),
         CASE typeof(NEW.value)

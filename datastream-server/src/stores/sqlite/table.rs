@@ -18,6 +18,7 @@ struct Column {
 /// kind would not come back as it was written.
 const COLUMNS: [(&str, &[Affinity], &str); 4] = [
     ("key", &[Affinity::Text, Affinity::None], "TEXT"),
+    // What we write there is a blob, which stays one; but of an integer that others write, REAL would make a fraction.
     ("value", &[Affinity::Text, Affinity::None, Affinity::Number, Affinity::Integer], "BLOB"),
     ("value_type", &[Affinity::Text, Affinity::None], "TEXT"),
     ("updated_at", &[Affinity::Text, Affinity::None, Affinity::Number], "DATETIME"),
@@ -30,7 +31,10 @@ pub(super) fn quoted(name: &str) -> String {
 
 /// Whether the database has no table at all, as one that is new.
 pub(super) fn is_empty(connection: &Connection) -> Result<bool> {
-    Ok(!connection.prepare("SELECT 1 FROM sqlite_schema")?.exists([])?)
+    // What SQLite keeps for itself stays when a table goes.
+    Ok(!connection
+        .prepare("SELECT 1 FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")?
+        .exists([])?)
 }
 
 /// Why the table cannot be served rightly, in words that follow its name; `None` if it can.
@@ -98,8 +102,11 @@ fn key_unfit(connection: &Connection, name: &str) -> Result<Option<String>> {
 }
 
 fn columns(connection: &Connection, name: &str) -> Result<Vec<Column>> {
-    // The key of a row that is its number is given by SQLite.
-    let sql = "SELECT name, upper(type), \"notnull\" AND dflt_value IS NULL AND hidden = 0, hidden IN (2, 3)
+    // A column that is the number of its row is given its value by SQLite.
+    let sql = "SELECT name, upper(type), \"notnull\" AND dflt_value IS NULL AND hidden = 0 AND NOT (
+            pk = 1 AND upper(type) = 'INTEGER' AND (SELECT max(pk) FROM pragma_table_info(?1)) = 1
+            AND NOT (SELECT wr FROM pragma_table_list WHERE schema = 'main' AND lower(name) = lower(?1))
+          ), hidden IN (2, 3)
         FROM pragma_table_xinfo(?1)";
     let mut query = connection.prepare(sql)?;
     let column = |row: &rusqlite::Row<'_>| {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::bell::Bell;
+use super::error::Failed;
 use super::file::Place;
 
 /// What the threads of a store have in common.
@@ -12,24 +13,26 @@ use super::file::Place;
 pub(super) struct Target {
     /// The name of the user's table.
     pub(super) table: Arc<str>,
-    pub(super) place: Place,
+    pub(super) place: Arc<Place>,
     pub(super) bell: Arc<Bell>,
     /// How often the table is compared with the log.
     pub(super) compare: Duration,
     /// How many transactions became durable.
     pub(super) transactions: Arc<AtomicU64>,
     is_unfit: AtomicBool,
+    must_compare: AtomicBool,
 }
 
 impl Target {
     pub(super) fn new(
         table: Arc<str>,
-        place: Place,
+        place: Arc<Place>,
         bell: Arc<Bell>,
         compare: Duration,
         transactions: Arc<AtomicU64>,
     ) -> Self {
-        Self { table, place, bell, compare, transactions, is_unfit: AtomicBool::new(false) }
+        let (is_unfit, must_compare) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { table, place, bell, compare, transactions, is_unfit, must_compare }
     }
 
     /// Notes whether the table can be served as it is now. A table that is gone holds no news: that all of its keys are
@@ -48,5 +51,22 @@ impl Target {
     /// Whether the table cannot be served as it is now.
     pub(super) fn is_unfit(&self) -> bool {
         self.is_unfit.load(Ordering::Acquire)
+    }
+
+    /// Another file, or another history, is in the place of ours: the next call opens it.
+    pub(super) fn leave(&self) -> Failed {
+        self.place.leave();
+        self.bell.ring();
+        Failed::Left
+    }
+
+    /// Asks for a comparison soon, whatever the interval is: the last one failed.
+    pub(super) fn ask_to_compare(&self) {
+        self.must_compare.store(true, Ordering::Release);
+    }
+
+    /// Whether that was asked for since the last call.
+    pub(super) fn must_compare(&self) -> bool {
+        self.must_compare.swap(false, Ordering::AcqRel)
     }
 }
