@@ -321,6 +321,9 @@ async fn a_fraction_is_one_text_whoever_writes_it() {
     let gone = async || live(&store).await.iter().all(|(key, _)| key != "old");
     until("a comparison", gone, |gone| *gone).await;
     assert!(told(&changes(&store, &before).await.changes).iter().all(|(key, _)| *key != "f"));
+    let logged = "SELECT count(*) FROM datastream_log WHERE key = 'f'";
+    let logged: i64 = file.foreign().query_row(logged, [], |row| row.get(0)).expect("the log");
+    assert_eq!(logged, 4, "each of them once");
 }
 
 /// Another program holds the file for longer than a comparison waits, just when the table was made again.

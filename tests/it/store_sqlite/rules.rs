@@ -1,6 +1,7 @@
 //! Rules that a user has put on the table.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datastream_server::Config;
 use datastream_server::store::{Commit, CommitError, Operation, Refused, Store as _, StoreError};
@@ -135,26 +136,36 @@ async fn a_foreign_key_that_is_checked_at_the_end_fails_alone() {
         )
         .expect("SQLite takes it");
     let store = Arc::new(file.store());
-    let mut puts = tokio::task::JoinSet::new();
+    let (mut puts, again) = (tokio::task::JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    // So that all of them are in one transaction.
+    let locking = file.foreign();
+    locking.execute_batch("BEGIN IMMEDIATE").expect("a lock");
     for number in 0..50 {
+        let again = again.clone();
         let (store, is_bad) = (store.clone(), number % 10 == 5);
         let key = if is_bad { format!("nobody's {number}") } else { format!("k{number}") };
         puts.spawn(async move {
             loop {
                 match store.commit(Commit::one(Operation::put(&key, "int", "1"))).await {
                     // What a client does: another of its transaction was to blame.
-                    Err(CommitError::Store(StoreError::Unavailable(_))) => {}
+                    Err(CommitError::Store(StoreError::Unavailable(_))) => {
+                        _ = again.fetch_add(1, Ordering::Relaxed)
+                    }
                     answer => return (is_bad, answer),
                 }
             }
         });
     }
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    locking.execute_batch("COMMIT").expect("its end");
     while let Some(put) = puts.join_next().await {
         match put.expect("it does not panic") {
             (true, Err(CommitError::Refused(Refused::Rules))) | (false, Ok(_)) => {}
             other => panic!("{other:?}"),
         }
     }
+    let again = again.load(Ordering::Relaxed);
+    assert!((1..=100).contains(&again), "{again} attempts were made again");
 }
 
 #[tokio::test]
