@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tonic::Code;
 
+use crate::captured_log;
 use crate::faulty_store::{Fault, FaultyStore};
 use crate::process;
 use crate::wire::{DEADLINE, Deliveries, Wire, announced, data, unannounced, within};
@@ -241,4 +242,52 @@ async fn d59_every_method_answers_for_a_key_of_the_originals_file() {
     scene.wire.push(data("max_connections", "int", "20")).await.expect("a push");
     within("the push", async { while !stream.next().await.to_string().ends_with("max_connections=20") {} })
         .await;
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_served_is_named_once_and_escaped() {
+    captured_log::capture();
+    let scene = Scene::on("data").await;
+    let mut stream = scene.all().await;
+    for round in 0..3 {
+        scene.write(&format!(
+            "REPLACE INTO data (key, value) VALUES ('odd' || char(27) || '[31m//key', {round});
+             REPLACE INTO data (key, value) VALUES ('odd/large', zeroblob(4000000 + {round}));
+             REPLACE INTO data (key, value) VALUES ('good', {round})"
+        ));
+        while !stream.delivery().await.to_string().contains(&format!("good={round}")) {}
+    }
+    let named = |text: &str| captured_log::lines_with(text);
+    assert_eq!(named("odd\\u{1b}[31m//key").len(), 1, "escaped: {:?}", named("31m//key"));
+    let large = named("odd/large");
+    assert_eq!(large.len(), 1, "{large:?}");
+    assert!(large[0].contains("4000000 bytes"), "{large:?}");
+    let synced = scene.wire.sync(unannounced([""; 0])).await;
+    assert!(synced.data.keys().all(|key| !key.starts_with("odd")));
+}
+
+/// What a client holds follows the file at the path, and is reset only where the history is another.
+#[tokio::test]
+async fn a_client_follows_the_file_that_takes_the_place_of_the_first() {
+    let scene = Scene::on("data").await;
+    let file = scene.folder.path().join("example.db");
+    let copy = scene.folder.path().join("copy.db");
+    let make_copy = || {
+        let _ = std::fs::remove_file(&copy);
+        scene.foreign().execute("VACUUM INTO ?1", [copy.to_str().expect("UTF-8")]).expect("a copy");
+    };
+    let mut stream = scene.all().await;
+    make_copy();
+    std::fs::rename(&copy, &file).expect("a move");
+    // It is the same history: nothing but what is new arrives.
+    let push = async || scene.wire.push(data("max_connections", "int", "11")).await;
+    while push().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(stream.delivery().await.to_string(), "Change max_connections=11");
+    make_copy();
+    scene.wire.push(data("max_connections", "int", "12")).await.expect("a push");
+    assert_eq!(stream.delivery().await.to_string(), "Change max_connections=12");
+    std::fs::rename(&copy, &file).expect("a move");
+    assert_eq!(stream.delivery().await.to_string(), "Reset debug=false max_connections=11");
 }
