@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cell::{AnyCell as _, Cell};
 use crate::config::Limits;
+use crate::declared::{Names, Setting};
 use crate::error::{CallError, Disconnect, Unavailable};
 use crate::session::Session;
 use crate::shared::Shared;
@@ -104,13 +105,28 @@ impl Client {
         }
     }
 
-    /// Follows `key` as a `T`. Returns at once; see [`Watch::ready`].
+    /// Follows a setting: `watch::<T>("a/key")` is a [`Watch<T>`], and `watch(KEY)` of a declared [`Key<T>`](crate::Key)
+    /// is a [`WatchOr<T>`](crate::WatchOr) with the default that stands there. Returns at once; see [`Watch::ready`].
     ///
     /// Handles of one key and one type share their value. A string that is no key fails its own handle, and is
     /// never sent. A client watches at most 10,000 keys.
+    ///
+    /// ```
+    /// use datastream_client::{Client, Key};
+    ///
+    /// const MAX: Key<i64> = Key::new("max_connections", 100);
+    ///
+    /// let client = Client::connect("http://127.0.0.1:1");
+    /// assert_eq!(client.watch(MAX).get(), 100);
+    /// assert_eq!(client.watch::<i64>("max_connections").get(), None);
+    /// ```
     #[must_use]
-    pub fn watch<T: Value>(&self, key: impl AsRef<str>) -> Watch<T> {
-        let key = key.as_ref();
+    pub fn watch<T: Setting>(&self, key: impl Names<T>) -> T::Handle {
+        key.watch(self)
+    }
+
+    /// Follows the key of this text.
+    pub(crate) fn watch_text<T: Value>(&self, key: &str) -> Watch<T> {
         let cell = match key::check(key) {
             Ok(()) => self.inner.shared.cell(key, &self.inner.commands),
             Err(source) => {

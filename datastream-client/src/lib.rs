@@ -21,6 +21,7 @@
 mod cell;
 mod client;
 mod config;
+mod declared;
 mod error;
 mod retry;
 #[cfg(feature = "testing")]
@@ -43,6 +44,7 @@ pub use client::{Capability, Client, ClientBuilder, Seen, Written};
 pub use config::Limits;
 pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
+pub use declared::{Declared, Key, Mismatch, Names, Setting};
 pub use error::{CallError, Disconnect, Unavailable};
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};

@@ -1,6 +1,7 @@
 //! The client over a transport that the test answers, in time that stands still until everybody waits.
 
 mod calls;
+mod declared;
 mod handles;
 mod keys;
 mod original;
