@@ -1,5 +1,7 @@
 //! One setting, decoded: what the handles of one key and one type share.
 
+mod mapped;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub(crate) struct Cell<T> {
     pub(crate) versions: watch::Sender<Versions>,
     /// To say that the last handle is gone; `None` for a fixed handle.
     commands: Option<mpsc::UnboundedSender<Command>>,
+    /// What computes the value of this cell, where that is another cell.
+    source: Option<Arc<dyn AnyCell>>,
 }
 
 /// How often something was published.
@@ -73,6 +77,14 @@ pub(crate) trait AnyCell: Send + Sync {
 
 impl<T> Cell<T> {
     pub(crate) fn new(key: Arc<str>, commands: Option<mpsc::UnboundedSender<Command>>) -> Self {
+        Self::with_source(key, commands, None)
+    }
+
+    fn with_source(
+        key: Arc<str>,
+        commands: Option<mpsc::UnboundedSender<Command>>,
+        source: Option<Arc<dyn AnyCell>>,
+    ) -> Self {
         let why = Unavailable::NotReady { key: shown(&key).to_string(), waiting_for: WAITING.to_owned() };
         let report = Report {
             unavailable: Some(why),
@@ -89,6 +101,7 @@ impl<T> Cell<T> {
             report: ArcSwap::from_pointee(report),
             versions: watch::Sender::default(),
             commands,
+            source,
         }
     }
 
@@ -228,7 +241,8 @@ impl<T: Value> AnyCell for Cell<T> {
 
 impl<T> Drop for Cell<T> {
     fn drop(&mut self) {
-        if let Some(commands) = &self.commands {
+        // A source says its own farewell.
+        if let (Some(commands), None) = (&self.commands, &self.source) {
             // Without a worker there is nobody to tell.
             let _ = commands.send(Command::Unwatch(self.key.clone()));
         }

@@ -18,6 +18,7 @@
 //! The client keeps the last good value of each setting, whatever happens to the server, the network or the
 //! value; it never panics, and it never gives up.
 
+mod callback;
 mod cell;
 mod client;
 mod config;
@@ -40,6 +41,7 @@ mod transport;
 mod watch;
 mod worker;
 
+pub use callback::Callback;
 pub use client::{Capability, Client, ClientBuilder, Seen, Written};
 pub use config::Limits;
 pub use datastream::position::Position;

@@ -69,6 +69,17 @@ impl Shared {
         cell
     }
 
+    /// Adds what is computed from a cell that is there already, and so comes after it whenever cells are offered
+    /// something.
+    pub(crate) fn adopt(&self, cell: &Arc<dyn AnyCell>, commands: &UnboundedSender<Command>) {
+        let weak = Arc::downgrade(cell);
+        // No cell of a key is of this type: it is never found by its key.
+        let own = TypeId::of::<dyn AnyCell>();
+        self.cells().entry(cell.key().clone()).or_default().push((own, weak.clone()));
+        // The worker lives as long as this sender.
+        let _ = commands.send(Command::Watch(weak));
+    }
+
     /// The cells of `key` that somebody holds.
     pub(crate) fn cells_of(&self, key: &str) -> Vec<Arc<dyn AnyCell>> {
         let cells = self.cells();

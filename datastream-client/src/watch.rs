@@ -1,5 +1,6 @@
 //! The typed handle of one setting.
 
+mod map;
 mod or;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use datastream::key::shown;
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::oneshot;
 
+use crate::callback::{self, Callback};
 use crate::cell::Cell;
 use crate::client::Inner;
 use crate::error::Unavailable;
@@ -202,6 +204,26 @@ impl<T> Watch<T> {
             Some((value, (watch, false)))
         });
         values.boxed()
+    }
+
+    /// Tells a function of the values as they change, as [`stream`](Self::stream) does, for as long as what this returns is
+    /// kept. It can neither hold up the client nor harm it: see [`Callback`].
+    ///
+    /// ```
+    /// use datastream_client::Client;
+    ///
+    /// let max = Client::connect("http://127.0.0.1:1").watch::<i64>("max_connections");
+    /// let callback = max.on_change(|max| match max {
+    ///     Some(max) => println!("{max} from now on"),
+    ///     None => println!("deleted"),
+    /// });
+    /// drop(callback); // No more.
+    /// ```
+    pub fn on_change(&self, callback: impl FnMut(Option<Arc<T>>) + Send + 'static) -> Callback
+    where
+        T: Send + Sync + 'static,
+    {
+        callback::tell(self.stream(), callback)
     }
 
     /// How fresh the value is, and what is wrong if something is. Costs some hundred nanoseconds.

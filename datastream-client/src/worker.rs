@@ -17,7 +17,7 @@ use tokio::time::sleep_until;
 use tokio_stream::StreamMap;
 
 pub(crate) use calls::{ListReply, PushReply};
-pub(crate) use runtime::{Place, block_on, start};
+pub(crate) use runtime::{Place, block_on, own, start};
 
 use crate::cell::AnyCell;
 use crate::error::{Disconnect, Unavailable};

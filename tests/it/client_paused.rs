@@ -4,6 +4,7 @@ mod calls;
 mod declared;
 mod handles;
 mod keys;
+mod map;
 mod original;
 mod status;
 

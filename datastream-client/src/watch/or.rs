@@ -7,13 +7,14 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt as _};
 
 use super::{Loaded, Watch};
+use crate::callback::{self, Callback};
 use crate::error::Unavailable;
 use crate::status::{Origin, Status};
 
 /// A [`Watch`] with a default: made by [`Watch::or`].
 pub struct WatchOr<T> {
-    watch: Watch<T>,
-    default: Arc<T>,
+    pub(super) watch: Watch<T>,
+    pub(super) default: Arc<T>,
 }
 
 impl<T> Clone for WatchOr<T> {
@@ -85,6 +86,14 @@ impl<T> WatchOr<T> {
     {
         let default = self.default.clone();
         self.watch.stream().map(move |value| value.unwrap_or_else(|| default.clone()))
+    }
+
+    /// As [`Watch::on_change`], with the default where there is no value; it does not begin with the default.
+    pub fn on_change(&self, callback: impl FnMut(Arc<T>) + Send + 'static) -> Callback
+    where
+        T: Send + Sync + 'static,
+    {
+        callback::tell(self.stream(), callback)
     }
 
     /// As [`Watch::status`]; while the default is what is read, the origin says so.
