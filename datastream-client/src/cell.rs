@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::error::Unavailable;
 use crate::snapshot::{Held, Snapshot};
 use crate::status::{Origin, Refusal};
+use crate::telemetry;
 use crate::worker::Command;
 
 /// The latest good value of a key as a `T`, and what is known beside it.
@@ -59,9 +60,12 @@ pub(crate) struct Report {
 impl Report {
     /// Whether what is known of the key is the server's word, which the state of the link makes fresh or stale.
     pub(crate) fn is_followed(&self) -> bool {
-        let is_asked_for =
-            !matches!(self.unavailable, Some(Unavailable::NotAKey { .. } | Unavailable::TooMany { .. }));
-        self.is_known && is_asked_for
+        self.is_known && self.is_asked_for()
+    }
+
+    /// Whether the key is one that the server is asked for.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        !matches!(self.unavailable, Some(Unavailable::NotAKey { .. } | Unavailable::TooMany { .. }))
     }
 }
 
@@ -72,6 +76,8 @@ pub(crate) trait AnyCell: Send + Sync {
     /// Shows that there will be no value.
     fn fail(&self, why: Unavailable);
     fn key(&self) -> &Arc<str>;
+    fn report(&self) -> Arc<Report>;
+    fn versions(&self) -> watch::Receiver<Versions>;
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
@@ -85,11 +91,10 @@ impl<T> Cell<T> {
         commands: Option<mpsc::UnboundedSender<Command>>,
         source: Option<Arc<dyn AnyCell>>,
     ) -> Self {
-        let why = Unavailable::NotReady { key: shown(&key).to_string(), waiting_for: WAITING.to_owned() };
         let report = Report {
-            unavailable: Some(why),
+            unavailable: Some(not_ready(&key)),
             is_known: false,
-            since: Instant::now(),
+            since: now(),
             origin: Origin::None,
             revision: None,
             refusal: None,
@@ -118,8 +123,10 @@ impl<T> Cell<T> {
 
     /// Shows a new report, after the value that it speaks of.
     fn publish(&self, mut report: Report, value_changed: bool) {
-        if report.unavailable != self.report.load().unavailable {
-            report.since = Instant::now();
+        let before = self.report.load();
+        let is_refused = |report: &Report| report.refusal.is_some();
+        if report.unavailable != before.unavailable || is_refused(&report) != is_refused(&before) {
+            report.since = now();
         }
         self.report.store(Arc::new(report));
         self.versions.send_modify(|versions| {
@@ -136,8 +143,8 @@ impl<T> Cell<T> {
         }
         let old = self.value.swap(None);
         let absent = Report {
+            is_known: !matches!(why, Unavailable::NotReady { .. }),
             unavailable: Some(why),
-            is_known: true,
             origin: Origin::None,
             revision: None,
             refusal: None,
@@ -156,8 +163,16 @@ fn discard<T>(old: Option<Arc<T>>) {
     }
 }
 
-/// What a handle waits for until the client says something better.
-pub(crate) const WAITING: &str = "waiting for the first state";
+/// The time, by the clock of the worker.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Why there is no value until the client says something better.
+pub(crate) fn not_ready(key: &str) -> Unavailable {
+    let waiting_for = "waiting for the first state".to_owned();
+    Unavailable::NotReady { key: shown(key).to_string(), waiting_for }
+}
 
 impl<T: Value> Cell<T> {
     /// Shows a value. One that cannot be used is refused, and the last good one stays.
@@ -190,6 +205,7 @@ impl<T: Value> Cell<T> {
             Err(error) => {
                 let key = shown(&self.key).to_string();
                 tracing::warn!(key, revision = held.revision, %error, "a value is refused; the last good one stays");
+                telemetry::refused();
                 let refusal =
                     Refusal { revision: held.revision, error: error.clone(), at: SystemTime::now() };
                 let unusable = Unavailable::Unusable { key, source: error };
@@ -232,6 +248,14 @@ impl<T: Value> AnyCell for Cell<T> {
 
     fn key(&self) -> &Arc<str> {
         &self.key
+    }
+
+    fn report(&self) -> Arc<Report> {
+        self.report.load_full()
+    }
+
+    fn versions(&self) -> watch::Receiver<Versions> {
+        self.versions.subscribe()
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -10,14 +10,14 @@ use datastream::proto::{self, Data, ListCapabilitiesRequest, ListCapabilitiesRes
 use datastream::value::{self, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cell::{AnyCell as _, Cell};
+use crate::cell::{AnyCell, Cell};
 use crate::config::Limits;
 use crate::declared::{Names, Setting};
 use crate::error::{CallError, Disconnect, Unavailable};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::status::{ClientStatus, State};
+use crate::status::ClientStatus;
 use crate::transport::{Grpc, Transport, shown_address};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Place, Worker};
@@ -27,9 +27,11 @@ const PAGE: u32 = 1000;
 
 /// A connection to a settings server.
 ///
-/// It connects when something is watched, and reconnects by itself, always: a wrong address or a server that is
-/// not there shows in [`Watch::ready`] and [`status`](Self::status), and a server that comes back heals it. All handles
-/// of a client share one stream, unless its server is one of the [original](crate::Peer::Original). Cheap to clone. It ends when the last clone and the last handle are gone.
+/// It connects when something is watched, and reconnects by itself, always: a server that is not there shows in
+/// [`Watch::ready`] and [`status`](Self::status), and one that comes back heals it. A string that is no address shows there
+/// at once, and stays. All handles of a client share one stream, unless its server is one of the
+/// [original](crate::Peer::Original). Cheap to clone. It ends when it is [closed](Self::close), or the last clone and
+/// the last handle are gone.
 ///
 /// ```
 /// use datastream_client::Client;
@@ -40,7 +42,7 @@ const PAGE: u32 = 1000;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -132,6 +134,8 @@ impl Client {
             Err(source) => {
                 let cell = Arc::new(Cell::<T>::new(Arc::from(key), None));
                 cell.fail(Unavailable::NotAKey { key: shown(key).to_string(), source });
+                let any: Arc<dyn AnyCell> = cell.clone();
+                self.inner.shared.note_unfollowed(&any);
                 cell
             }
         };
@@ -149,12 +153,8 @@ impl Client {
     #[must_use]
     pub fn status(&self) -> ClientStatus {
         let shared = &self.inner.shared;
-        let (state, since) = shared.link_state();
+        let (state, since) = shared.state();
         let snapshot = shared.snapshot.load();
-        let state = match state {
-            State::Stale if !snapshot.knows_anything() => State::NotReady,
-            state => state,
-        };
         let (position, last_error) = (snapshot.position().cloned(), shared.last_error());
         let (age, peer) = (shared.age(), shared.peer());
         ClientStatus { state, since: since.into_std(), age, peer, position, last_error }
@@ -218,7 +218,7 @@ impl Client {
         answer.await.map_err(|_| CallError::Interrupted)?
     }
 
-    fn send(&self, command: Command) -> Result<(), CallError> {
+    pub(crate) fn send(&self, command: Command) -> Result<(), CallError> {
         self.inner.commands.send(command).map_err(|_| CallError::Closed)
     }
 

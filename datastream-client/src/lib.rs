@@ -24,6 +24,8 @@ mod client;
 mod config;
 mod declared;
 mod error;
+mod expiry;
+mod lifecycle;
 mod retry;
 #[cfg(feature = "testing")]
 pub mod session;
@@ -33,6 +35,7 @@ mod session;
 mod shared;
 mod snapshot;
 mod status;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod transport;
 #[cfg(not(feature = "testing"))]
@@ -47,7 +50,7 @@ pub use config::Limits;
 pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
 pub use declared::{Declared, Key, Mismatch, Names, Setting};
-pub use error::{CallError, Disconnect, Unavailable};
+pub use error::{CallError, Disconnect, NotAllReady, Unavailable};
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
 pub use watch::{Loaded, LoadedOr, Watch, WatchOr};

@@ -72,11 +72,10 @@ async fn a_callback_that_blocks_for_ever_holds_up_neither_the_handle_nor_other_c
         let _ = entered.send(());
         let _ = waits.recv();
     });
-    let (mut send, mut received) = {
-        let (sender, received) = tokio::sync::mpsc::unbounded_channel();
-        (move |value| drop(sender.send(value)), received)
-    };
-    let _other = n.on_change(move |value| send(value.as_deref().copied()));
+    let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let _other = n.on_change(move |value| {
+        let _ = sender.send(value.as_deref().copied());
+    });
     within("the first value", n.changed()).await;
     assert_eq!(within("the other one", received.recv()).await, Some(Some(1)));
     assert!(has_entered.recv_timeout(DEADLINE).is_ok(), "it blocks by now");

@@ -2,8 +2,10 @@
 
 mod calls;
 mod declared;
+mod freshness;
 mod handles;
 mod keys;
+mod lifecycle;
 mod map;
 mod original;
 mod status;

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use datastream::key::shown;
 use datastream::value::ValueError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{AnyCell, Cell, Report, discard};
+use super::{AnyCell, Cell, Report, Versions, discard};
 use crate::error::Unavailable;
 use crate::snapshot::Snapshot;
 use crate::status::Refusal;
+use crate::telemetry;
 use crate::worker::Command;
 
 /// What brings the value of one cell, through a function of the application, into another.
@@ -101,6 +102,7 @@ impl<T: Send + Sync + 'static, U: Send + Sync + 'static> Mapped<T, U> {
     fn refusal(&self, report: &Report, error: ValueError) -> Refusal {
         let key = shown(&self.source.key).to_string();
         tracing::warn!(key, %error, "a value is refused; the last good one stays");
+        telemetry::refused();
         Refusal { revision: report.revision.unwrap_or_default(), error, at: SystemTime::now() }
     }
 
@@ -136,6 +138,16 @@ impl<T: Send + Sync + 'static, U: Send + Sync + 'static> AnyCell for Mapped<T, U
 
     fn key(&self) -> &Arc<str> {
         &self.source.key
+    }
+
+    fn report(&self) -> Arc<Report> {
+        let target = self.target.upgrade();
+        target.map_or_else(|| self.source.report.load_full(), |target| target.report.load_full())
+    }
+
+    fn versions(&self) -> watch::Receiver<Versions> {
+        let target = self.target.upgrade();
+        target.map_or_else(|| self.source.versions.subscribe(), |target| target.versions.subscribe())
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

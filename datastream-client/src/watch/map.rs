@@ -23,7 +23,7 @@ impl<T: Send + Sync + 'static> Watch<T> {
         if let (Some(client), Some(source)) = (&self.client, cell.source()) {
             client.shared.adopt(source, &client.commands);
         }
-        Watch::new(cell, self.client.clone())
+        Watch { expiry: self.expiry.clone(), ..Watch::new(cell, self.client.clone()) }
     }
 }
 

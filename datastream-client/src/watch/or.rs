@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 
@@ -57,6 +58,12 @@ impl<T> WatchOr<T> {
         T: Clone,
     {
         T::clone(&self.load())
+    }
+
+    /// As [`Watch::max_age`]: the default is read while the value is too old.
+    #[must_use]
+    pub fn max_age(self, max_age: Duration) -> Self {
+        Self { watch: self.watch.max_age(max_age), default: self.default }
     }
 
     /// The handle without the default.
