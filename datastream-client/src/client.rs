@@ -14,6 +14,7 @@ use crate::cell::{AnyCell, Cell};
 use crate::config::Limits;
 use crate::declared::{Names, Setting};
 use crate::error::{CallError, Disconnect, Unavailable};
+use crate::fixed::Desk;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) limits: Limits,
+    /// What stands in the place of the worker, for a client without a server.
+    pub(crate) desk: Option<Desk>,
 }
 
 /// A key of the server, and the type of its value.
@@ -130,7 +133,11 @@ impl Client {
     /// Follows the key of this text.
     pub(crate) fn watch_text<T: Value>(&self, key: &str) -> Watch<T> {
         let cell = match key::check(key) {
-            Ok(()) => self.inner.shared.cell(key, &self.inner.commands),
+            Ok(()) => {
+                let cell = self.inner.shared.cell(key, &self.inner.commands);
+                self.inner.attend();
+                cell
+            }
             Err(source) => {
                 let cell = Arc::new(Cell::<T>::new(Arc::from(key), None));
                 cell.fail(Unavailable::NotAKey { key: shown(key).to_string(), source });
@@ -219,7 +226,9 @@ impl Client {
     }
 
     pub(crate) fn send(&self, command: Command) -> Result<(), CallError> {
-        self.inner.commands.send(command).map_err(|_| CallError::Closed)
+        self.inner.commands.send(command).map_err(|_| CallError::Closed)?;
+        self.inner.attend();
+        Ok(())
     }
 
     /// A client over a transport of the test's own.
@@ -234,7 +243,7 @@ impl Client {
         let (commands, received) = mpsc::unbounded_channel();
         let session = Session::new(limits.clone(), client_name);
         worker::start(Worker::new(session, transport, shared.clone(), received, limits.seen), place);
-        Self { inner: Arc::new(Inner { shared, commands, limits }) }
+        Self { inner: Arc::new(Inner { shared, commands, limits, desk: None }) }
     }
 }
 

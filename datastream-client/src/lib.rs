@@ -25,6 +25,7 @@ mod config;
 mod declared;
 mod error;
 mod expiry;
+mod fixed;
 mod lifecycle;
 mod retry;
 #[cfg(feature = "testing")]
@@ -51,6 +52,7 @@ pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
 pub use declared::{Declared, Key, Mismatch, Names, Setting};
 pub use error::{CallError, Disconnect, NotAllReady, Unavailable};
+pub use fixed::{Fixed, FixedValue};
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
 pub use watch::{Loaded, LoadedOr, Watch, WatchOr};

@@ -287,13 +287,18 @@ impl<T> Watch<T> {
         let client = self.client.as_ref();
         let age = client.filter(|_| report.is_followed()).and_then(|client| client.shared.age());
         let is_expired = self.is_expired();
+        let origin = match report.origin {
+            _ if is_expired => Origin::None,
+            Origin::Live if client.is_some_and(|client| client.desk.is_some()) => Origin::Fixed,
+            origin => origin,
+        };
         Status {
             state,
             since,
             age,
             peer: client.and_then(|client| client.shared.peer()),
             revision: report.revision.filter(|_| !is_expired),
-            origin: if is_expired { Origin::None } else { report.origin },
+            origin,
             unavailable: (is_expired || report.unavailable.is_some()).then(|| self.unavailable()),
             refusal: report.refusal.clone(),
         }
@@ -366,6 +371,7 @@ impl Inner {
             let left = until.map_or(delay, |until| until.saturating_duration_since(Instant::now()));
             let (reply, timer) = oneshot::channel();
             let is_sent = self.commands.send(Command::After(left, reply)).is_ok();
+            self.attend();
             // A worker that moves to another runtime forgets its timers.
             if !is_sent || timer.await.is_ok() {
                 return;

@@ -12,6 +12,7 @@ mod bad_input;
 mod captured_log;
 mod client_address;
 mod client_callbacks;
+mod client_fixed;
 mod client_hostile;
 mod client_live;
 mod client_paused;

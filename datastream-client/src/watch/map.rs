@@ -22,6 +22,7 @@ impl<T: Send + Sync + 'static> Watch<T> {
         let cell = self.cell.map(map);
         if let (Some(client), Some(source)) = (&self.client, cell.source()) {
             client.shared.adopt(source, &client.commands);
+            client.attend();
         }
         Watch { expiry: self.expiry.clone(), ..Watch::new(cell, self.client.clone()) }
     }
