@@ -8,6 +8,7 @@ mod keys;
 mod lifecycle;
 mod map;
 mod original;
+mod scenarios;
 mod status;
 
 use std::time::Duration;
