@@ -121,6 +121,33 @@ pub fn check(value_type: &str, value: &[u8]) -> Result<ValueType, ValueError> {
 /// [`ValueError::UnknownType`] and [`ValueError::Unreadable`] tell of the type, [`ValueError::Grammar`] and
 /// [`ValueError::Json`] of the text, [`ValueError::OutOfRange`] and [`ValueError::Refused`] of `T`.
 pub fn decode<T: Value>(value_type: &str, value: &Bytes) -> Result<T, ValueError> {
+    let (read_as, file) = read_as::<T>(value_type)?;
+    if T::WRITES == ValueType::Bytes {
+        return T::from_text(read_as, value);
+    }
+    let text = if file || read_as.is_scalar() { value.slice_ref(value.trim_ascii()) } else { value.clone() };
+    check_grammar(read_as, &text)?;
+    T::from_text(read_as, &text)
+}
+
+/// Whether `T` reads values of this type at all, by the table of this module.
+///
+/// # Errors
+///
+/// [`ValueError::UnknownType`] and [`ValueError::Unreadable`].
+///
+/// ```
+/// use datastream::value::reads;
+///
+/// assert!(reads::<f64>("int").is_ok());
+/// assert!(reads::<i64>("float").is_err());
+/// ```
+pub fn reads<T: Value>(value_type: &str) -> Result<(), ValueError> {
+    read_as::<T>(value_type).map(drop)
+}
+
+/// The type as which `T` reads values of this type, and whether they are the text of a file.
+fn read_as<T: Value>(value_type: &str) -> Result<(ValueType, bool), ValueError> {
     let reads = |value_type: &ValueType| T::READS.contains(value_type);
     let (read_as, file) = match kind::find(value_type) {
         Some(name) if name.file && reads_files::<T>() => (T::WRITES, true),
@@ -128,15 +155,7 @@ pub fn decode<T: Value>(value_type: &str, value: &Bytes) -> Result<T, ValueError
         None if reads(&ValueType::Bytes) => (ValueType::Bytes, false),
         None => return Err(ValueError::unknown(value_type)),
     };
-    if !reads(&read_as) {
-        return Err(ValueError::unreadable::<T>(value_type));
-    }
-    if T::WRITES == ValueType::Bytes {
-        return T::from_text(read_as, value);
-    }
-    let text = if file || read_as.is_scalar() { value.slice_ref(value.trim_ascii()) } else { value.clone() };
-    check_grammar(read_as, &text)?;
-    T::from_text(read_as, &text)
+    if reads(&read_as) { Ok((read_as, file)) } else { Err(ValueError::unreadable::<T>(value_type)) }
 }
 
 /// Writes a value as the text of the type [`T::WRITES`](Value::WRITES), and checks that it can be pushed.

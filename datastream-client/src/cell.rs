@@ -1,5 +1,7 @@
 //! One setting, decoded: what the handles of one key and one type share.
 
+mod mapped;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::error::Unavailable;
 use crate::snapshot::{Held, Snapshot};
 use crate::status::{Origin, Refusal};
+use crate::telemetry;
 use crate::worker::Command;
 
 /// The latest good value of a key as a `T`, and what is known beside it.
@@ -25,6 +28,8 @@ pub(crate) struct Cell<T> {
     pub(crate) versions: watch::Sender<Versions>,
     /// To say that the last handle is gone; `None` for a fixed handle.
     commands: Option<mpsc::UnboundedSender<Command>>,
+    /// What computes the value of this cell, where that is another cell.
+    source: Option<Arc<dyn AnyCell>>,
 }
 
 /// How often something was published.
@@ -55,9 +60,12 @@ pub(crate) struct Report {
 impl Report {
     /// Whether what is known of the key is the server's word, which the state of the link makes fresh or stale.
     pub(crate) fn is_followed(&self) -> bool {
-        let is_asked_for =
-            !matches!(self.unavailable, Some(Unavailable::NotAKey { .. } | Unavailable::TooMany { .. }));
-        self.is_known && is_asked_for
+        self.is_known && self.is_asked_for()
+    }
+
+    /// Whether the key is one that the server is asked for.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        !matches!(self.unavailable, Some(Unavailable::NotAKey { .. } | Unavailable::TooMany { .. }))
     }
 }
 
@@ -68,16 +76,25 @@ pub(crate) trait AnyCell: Send + Sync {
     /// Shows that there will be no value.
     fn fail(&self, why: Unavailable);
     fn key(&self) -> &Arc<str>;
+    fn report(&self) -> Arc<Report>;
+    fn versions(&self) -> watch::Receiver<Versions>;
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 impl<T> Cell<T> {
     pub(crate) fn new(key: Arc<str>, commands: Option<mpsc::UnboundedSender<Command>>) -> Self {
-        let why = Unavailable::NotReady { key: shown(&key).to_string(), waiting_for: WAITING.to_owned() };
+        Self::with_source(key, commands, None)
+    }
+
+    fn with_source(
+        key: Arc<str>,
+        commands: Option<mpsc::UnboundedSender<Command>>,
+        source: Option<Arc<dyn AnyCell>>,
+    ) -> Self {
         let report = Report {
-            unavailable: Some(why),
+            unavailable: Some(not_ready(&key)),
             is_known: false,
-            since: Instant::now(),
+            since: now(),
             origin: Origin::None,
             revision: None,
             refusal: None,
@@ -89,6 +106,7 @@ impl<T> Cell<T> {
             report: ArcSwap::from_pointee(report),
             versions: watch::Sender::default(),
             commands,
+            source,
         }
     }
 
@@ -105,8 +123,10 @@ impl<T> Cell<T> {
 
     /// Shows a new report, after the value that it speaks of.
     fn publish(&self, mut report: Report, value_changed: bool) {
-        if report.unavailable != self.report.load().unavailable {
-            report.since = Instant::now();
+        let before = self.report.load();
+        let is_refused = |report: &Report| report.refusal.is_some();
+        if report.unavailable != before.unavailable || is_refused(&report) != is_refused(&before) {
+            report.since = now();
         }
         self.report.store(Arc::new(report));
         self.versions.send_modify(|versions| {
@@ -123,8 +143,8 @@ impl<T> Cell<T> {
         }
         let old = self.value.swap(None);
         let absent = Report {
+            is_known: !matches!(why, Unavailable::NotReady { .. }),
             unavailable: Some(why),
-            is_known: true,
             origin: Origin::None,
             revision: None,
             refusal: None,
@@ -143,8 +163,16 @@ fn discard<T>(old: Option<Arc<T>>) {
     }
 }
 
-/// What a handle waits for until the client says something better.
-pub(crate) const WAITING: &str = "waiting for the first state";
+/// The time, by the clock of the worker.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Why there is no value until the client says something better.
+pub(crate) fn not_ready(key: &str) -> Unavailable {
+    let waiting_for = "waiting for the first state".to_owned();
+    Unavailable::NotReady { key: shown(key).to_string(), waiting_for }
+}
 
 impl<T: Value> Cell<T> {
     /// Shows a value. One that cannot be used is refused, and the last good one stays.
@@ -177,6 +205,7 @@ impl<T: Value> Cell<T> {
             Err(error) => {
                 let key = shown(&self.key).to_string();
                 tracing::warn!(key, revision = held.revision, %error, "a value is refused; the last good one stays");
+                telemetry::refused();
                 let refusal =
                     Refusal { revision: held.revision, error: error.clone(), at: SystemTime::now() };
                 let unusable = Unavailable::Unusable { key, source: error };
@@ -221,6 +250,14 @@ impl<T: Value> AnyCell for Cell<T> {
         &self.key
     }
 
+    fn report(&self) -> Arc<Report> {
+        self.report.load_full()
+    }
+
+    fn versions(&self) -> watch::Receiver<Versions> {
+        self.versions.subscribe()
+    }
+
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }
@@ -228,7 +265,8 @@ impl<T: Value> AnyCell for Cell<T> {
 
 impl<T> Drop for Cell<T> {
     fn drop(&mut self) {
-        if let Some(commands) = &self.commands {
+        // A source says its own farewell.
+        if let (Some(commands), None) = (&self.commands, &self.source) {
             // Without a worker there is nobody to tell.
             let _ = commands.send(Command::Unwatch(self.key.clone()));
         }

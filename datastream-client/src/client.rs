@@ -10,13 +10,15 @@ use datastream::proto::{self, Data, ListCapabilitiesRequest, ListCapabilitiesRes
 use datastream::value::{self, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cell::{AnyCell as _, Cell};
+use crate::cell::{AnyCell, Cell};
 use crate::config::Limits;
+use crate::declared::{Names, Setting};
 use crate::error::{CallError, Disconnect, Unavailable};
+use crate::fixed::Desk;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::status::{ClientStatus, State};
+use crate::status::ClientStatus;
 use crate::transport::{Grpc, Transport, shown_address};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Place, Worker};
@@ -26,9 +28,11 @@ const PAGE: u32 = 1000;
 
 /// A connection to a settings server.
 ///
-/// It connects when something is watched, and reconnects by itself, always: a wrong address or a server that is
-/// not there shows in [`Watch::ready`] and [`status`](Self::status), and a server that comes back heals it. All handles
-/// of a client share one stream, unless its server is one of the [original](crate::Peer::Original). Cheap to clone. It ends when the last clone and the last handle are gone.
+/// It connects when something is watched, and reconnects by itself, always: a server that is not there shows in
+/// [`Watch::ready`] and [`status`](Self::status), and one that comes back heals it. A string that is no address shows there
+/// at once, and stays. All handles of a client share one stream, unless its server is one of the
+/// [original](crate::Peer::Original). Cheap to clone. It ends when it is [closed](Self::close), or the last clone and
+/// the last handle are gone.
 ///
 /// ```
 /// use datastream_client::Client;
@@ -39,13 +43,15 @@ const PAGE: u32 = 1000;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) limits: Limits,
+    /// What stands in the place of the worker, for a client without a server.
+    pub(crate) desk: Option<Desk>,
 }
 
 /// A key of the server, and the type of its value.
@@ -104,18 +110,39 @@ impl Client {
         }
     }
 
-    /// Follows `key` as a `T`. Returns at once; see [`Watch::ready`].
+    /// Follows a setting: `watch::<T>("a/key")` is a [`Watch<T>`], and `watch(KEY)` of a declared [`Key<T>`](crate::Key)
+    /// is a [`WatchOr<T>`](crate::WatchOr) with the default that stands there. Returns at once; see [`Watch::ready`].
     ///
     /// Handles of one key and one type share their value. A string that is no key fails its own handle, and is
     /// never sent. A client watches at most 10,000 keys.
+    ///
+    /// ```
+    /// use datastream_client::{Client, Key};
+    ///
+    /// const MAX: Key<i64> = Key::new("max_connections", 100);
+    ///
+    /// let client = Client::connect("http://127.0.0.1:1");
+    /// assert_eq!(client.watch(MAX).get(), 100);
+    /// assert_eq!(client.watch::<i64>("max_connections").get(), None);
+    /// ```
     #[must_use]
-    pub fn watch<T: Value>(&self, key: impl AsRef<str>) -> Watch<T> {
-        let key = key.as_ref();
+    pub fn watch<T: Setting>(&self, key: impl Names<T>) -> T::Handle {
+        key.watch(self)
+    }
+
+    /// Follows the key of this text.
+    pub(crate) fn watch_text<T: Value>(&self, key: &str) -> Watch<T> {
         let cell = match key::check(key) {
-            Ok(()) => self.inner.shared.cell(key, &self.inner.commands),
+            Ok(()) => {
+                let cell = self.inner.shared.cell(key, &self.inner.commands);
+                self.inner.attend();
+                cell
+            }
             Err(source) => {
                 let cell = Arc::new(Cell::<T>::new(Arc::from(key), None));
                 cell.fail(Unavailable::NotAKey { key: shown(key).to_string(), source });
+                let any: Arc<dyn AnyCell> = cell.clone();
+                self.inner.shared.note_unfollowed(&any);
                 cell
             }
         };
@@ -133,12 +160,8 @@ impl Client {
     #[must_use]
     pub fn status(&self) -> ClientStatus {
         let shared = &self.inner.shared;
-        let (state, since) = shared.link_state();
+        let (state, since) = shared.state();
         let snapshot = shared.snapshot.load();
-        let state = match state {
-            State::Stale if !snapshot.knows_anything() => State::NotReady,
-            state => state,
-        };
         let (position, last_error) = (snapshot.position().cloned(), shared.last_error());
         let (age, peer) = (shared.age(), shared.peer());
         ClientStatus { state, since: since.into_std(), age, peer, position, last_error }
@@ -202,8 +225,10 @@ impl Client {
         answer.await.map_err(|_| CallError::Interrupted)?
     }
 
-    fn send(&self, command: Command) -> Result<(), CallError> {
-        self.inner.commands.send(command).map_err(|_| CallError::Closed)
+    pub(crate) fn send(&self, command: Command) -> Result<(), CallError> {
+        self.inner.commands.send(command).map_err(|_| CallError::Closed)?;
+        self.inner.attend();
+        Ok(())
     }
 
     /// A client over a transport of the test's own.
@@ -218,7 +243,7 @@ impl Client {
         let (commands, received) = mpsc::unbounded_channel();
         let session = Session::new(limits.clone(), client_name);
         worker::start(Worker::new(session, transport, shared.clone(), received, limits.seen), place);
-        Self { inner: Arc::new(Inner { shared, commands, limits }) }
+        Self { inner: Arc::new(Inner { shared, commands, limits, desk: None }) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What goes wrong, by what the caller can do about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datastream::key::KeyError;
 use datastream::value::ValueError;
@@ -44,7 +45,32 @@ pub enum Disconnect {
     /// The server broke a rule of the contract.
     #[error("the server broke the contract: {0}")]
     Violation(&'static str),
+    /// The application [closed](crate::Client::close) the client. It does not try again.
+    #[error("the client was closed")]
+    Closed,
 }
+
+impl Disconnect {
+    /// Whether waiting will hardly help: the address is none, or the server answers UNAUTHENTICATED,
+    /// PERMISSION_DENIED or UNIMPLEMENTED. The client tries again all the same, since what is wrong with a server may be
+    /// put right; only an address stays as bad as it is.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::BadAddress(_) => true,
+            Self::Refused { code, .. } => FATAL.contains(code),
+            _ => false,
+        }
+    }
+
+    /// Whether trying again is in vain.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::BadAddress(_) | Self::Closed)
+    }
+}
+
+/// The codes by which a server refuses a client, and not a request.
+const FATAL: [&str; 3] = ["UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"];
 
 /// Why there is no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,13 +114,30 @@ pub enum Unavailable {
         #[source]
         source: KeyError,
     },
-    /// More is watched than one client may ask for, 10,000 keys or 1 MiB of them: use a second client The
-    /// handle stays so until all handles of the key are dropped, and it is watched again.
+    /// More is watched than one client may ask for, 10,000 keys or 1 MiB of them: use a second client. The
+    /// handle heals when others are dropped.
     #[error("`{key}` is not followed: this client watches as many keys as it may")]
     TooMany {
         /// The key, escaped and cut.
         key: String,
     },
+    /// There is a value, and the server has not confirmed it for longer than this handle
+    /// [allows](crate::Watch::max_age).
+    #[error("`{key}` was not confirmed within {max_age:?}")]
+    Stale {
+        /// The key, escaped and cut.
+        key: String,
+        /// What the handle allows.
+        max_age: Duration,
+    },
+}
+
+/// Some handles have no value after all the time there was; by [`Client::ready_all`](crate::Client::ready_all).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} settings are not ready, the first of them: {}", .unready.len(), .unready[0])]
+pub struct NotAllReady {
+    /// Why, for each of them; each names its key. Never empty.
+    pub unready: Vec<Unavailable>,
 }
 
 /// Why a call was not done.

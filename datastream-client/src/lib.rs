@@ -18,10 +18,15 @@
 //! The client keeps the last good value of each setting, whatever happens to the server, the network or the
 //! value; it never panics, and it never gives up.
 
+mod callback;
 mod cell;
 mod client;
 mod config;
+mod declared;
 mod error;
+mod expiry;
+mod fixed;
+mod lifecycle;
 mod retry;
 #[cfg(feature = "testing")]
 pub mod session;
@@ -31,6 +36,7 @@ mod session;
 mod shared;
 mod snapshot;
 mod status;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod transport;
 #[cfg(not(feature = "testing"))]
@@ -39,11 +45,14 @@ mod transport;
 mod watch;
 mod worker;
 
+pub use callback::Callback;
 pub use client::{Capability, Client, ClientBuilder, Seen, Written};
 pub use config::Limits;
 pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
-pub use error::{CallError, Disconnect, Unavailable};
+pub use declared::{Declared, Key, Mismatch, Names, Setting};
+pub use error::{CallError, Disconnect, NotAllReady, Unavailable};
+pub use fixed::{Fixed, FixedValue};
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
 pub use watch::{Loaded, LoadedOr, Watch, WatchOr};

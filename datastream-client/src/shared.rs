@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use datastream::value::Value;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cell::{AnyCell, Cell};
@@ -21,7 +22,9 @@ use crate::worker::Command;
 /// The shared side of a client. Reads of it never wait for the worker.
 pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
-    pub(crate) link: ArcSwap<(Link, Instant)>,
+    pub(crate) link: ArcSwap<Shown>,
+    /// How often the state of the client was another one.
+    pub(crate) states: watch::Sender<u64>,
     /// Why keys that are watched anew are not followed yet, although the others are.
     pub(crate) trouble: ArcSwapOption<Disconnect>,
     pub(crate) started: Instant,
@@ -31,6 +34,25 @@ pub(crate) struct Shared {
     /// Until when what is followed passes for alive, in milliseconds after `started`.
     alive_until: AtomicU64,
     cells: Mutex<Cells>,
+    unfollowed: Mutex<Vec<Weak<dyn AnyCell>>>,
+}
+
+/// What is shown of the link.
+pub(crate) struct Shown {
+    pub(crate) link: Link,
+    /// What it makes of the client.
+    state: State,
+    since: Instant,
+}
+
+impl Shown {
+    /// Why the server is not followed.
+    fn lost(&self) -> Option<&Arc<Disconnect>> {
+        match &self.link {
+            Link::Lost(why) => Some(why),
+            Link::Idle | Link::Connecting | Link::Live(_) => None,
+        }
+    }
 }
 
 /// The cells of a client, by key; those of one key by the type that they decode to.
@@ -41,12 +63,14 @@ impl Shared {
         let started = Instant::now();
         Self {
             snapshot: ArcSwap::default(),
-            link: ArcSwap::from_pointee((Link::Idle, started)),
+            link: ArcSwap::from_pointee(Shown { link: Link::Idle, state: State::NotReady, since: started }),
+            states: watch::Sender::default(),
             trouble: ArcSwapOption::empty(),
             started,
             confirmed: AtomicU64::new(0),
             alive_until: AtomicU64::new(u64::MAX),
             cells: Mutex::default(),
+            unfollowed: Mutex::default(),
         }
     }
 
@@ -69,6 +93,17 @@ impl Shared {
         cell
     }
 
+    /// Adds what is computed from a cell that is there already, and so comes after it whenever cells are offered
+    /// something.
+    pub(crate) fn adopt(&self, cell: &Arc<dyn AnyCell>, commands: &UnboundedSender<Command>) {
+        let weak = Arc::downgrade(cell);
+        // No cell of a key is of this type: it is never found by its key.
+        let own = TypeId::of::<dyn AnyCell>();
+        self.cells().entry(cell.key().clone()).or_default().push((own, weak.clone()));
+        // The worker lives as long as this sender.
+        let _ = commands.send(Command::Watch(weak));
+    }
+
     /// The cells of `key` that somebody holds.
     pub(crate) fn cells_of(&self, key: &str) -> Vec<Arc<dyn AnyCell>> {
         let cells = self.cells();
@@ -78,6 +113,19 @@ impl Shared {
     /// All cells that somebody holds.
     pub(crate) fn all_cells(&self) -> Vec<Arc<dyn AnyCell>> {
         self.cells().values().flatten().filter_map(|(_, cell)| cell.upgrade()).collect()
+    }
+
+    /// Notes a cell of what is no key, which nobody will follow.
+    pub(crate) fn note_unfollowed(&self, cell: &Arc<dyn AnyCell>) {
+        let mut unfollowed = self.unfollowed.lock().unwrap_or_else(PoisonError::into_inner);
+        unfollowed.retain(|cell| cell.strong_count() > 0);
+        unfollowed.push(Arc::downgrade(cell));
+    }
+
+    /// All cells that somebody holds, also those of what is no key.
+    pub(crate) fn every_cell(&self) -> Vec<Arc<dyn AnyCell>> {
+        let unfollowed = self.unfollowed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.all_cells().into_iter().chain(unfollowed.iter().filter_map(Weak::upgrade)).collect()
     }
 
     /// Takes out the cells of `key` that nobody holds. Returns whether none is left.
@@ -100,50 +148,93 @@ impl Shared {
         self.alive_until.store(alive_until.map_or(u64::MAX, millis), Ordering::Release);
     }
 
-    /// Shows the state of the link. A state that goes on keeps its beginning.
+    /// Shows the link. What it makes of the client is shown by [`settle`](Self::settle), after what came with it.
     pub(crate) fn show(&self, link: Link) {
         let before = self.link.load();
-        let goes_on = std::mem::discriminant(&before.0) == std::mem::discriminant(&link);
-        let since = if goes_on { before.1 } else { Instant::now() };
-        self.link.store(Arc::new((link, since)));
+        self.link.store(Arc::new(Shown { link, state: before.state, since: before.since }));
+    }
+
+    /// Shows what the link and the snapshot make of the client. A state that goes on keeps its beginning. Returns the
+    /// state before, if it was another one.
+    pub(crate) fn settle(&self) -> Option<State> {
+        let shown = self.link.load_full();
+        let state = match &shown.link {
+            Link::Live(_) => State::Ready,
+            Link::Lost(why) if why.is_fatal() => State::Fatal,
+            Link::Idle | Link::Connecting | Link::Lost(_) if self.snapshot.load().knows_anything() => {
+                State::Stale
+            }
+            Link::Idle | Link::Connecting | Link::Lost(_) => State::NotReady,
+        };
+        if state == shown.state {
+            return None;
+        }
+        self.link.store(Arc::new(Shown { link: shown.link.clone(), state, since: Instant::now() }));
+        self.states.send_modify(|states| *states += 1);
+        Some(shown.state)
     }
 
     /// How long ago the server last confirmed that there is nothing newer.
     pub(crate) fn age(&self) -> Option<Duration> {
-        let confirmed = self.confirmed.load(Ordering::Acquire).checked_sub(1)?;
-        Some(self.started.elapsed().saturating_sub(Duration::from_millis(confirmed)))
+        Some(self.started.elapsed().saturating_sub(self.confirmed()?))
     }
 
-    /// What the link makes of values that are known.
+    /// When the server last confirmed that there is nothing newer, as time since the client began.
+    pub(crate) fn confirmed(&self) -> Option<Duration> {
+        self.confirmed.load(Ordering::Acquire).checked_sub(1).map(Duration::from_millis)
+    }
+
+    /// The state of the client, and since when.
     ///
     /// A worker whose runtime does not run cannot say that the server fell silent: the time does.
-    pub(crate) fn link_state(&self) -> (State, Instant) {
-        let link = self.link.load();
-        match link.0 {
-            Link::Live(_) => match self.silent_since() {
-                Some(silent) => (State::Stale, silent),
-                None => (State::Ready, link.1),
-            },
-            Link::Lost(_) => (State::Stale, link.1),
-            Link::Idle | Link::Connecting => (State::NotReady, link.1),
+    pub(crate) fn state(&self) -> (State, Instant) {
+        let shown = self.link.load();
+        match self.silent_since() {
+            Some(silent) if shown.state == State::Ready => (State::Stale, silent),
+            _ => (shown.state, shown.since),
         }
     }
 
-    /// As [`link_state`](Self::link_state), for one key.
+    /// As [`state`](Self::state), for one key of which something is known.
     pub(crate) fn key_state(&self, key: &str) -> (State, Instant) {
-        let (state, since) = self.link_state();
+        let (state, since) = self.state();
         match self.snapshot.load().interrupted_at(key) {
             Some(at) if state == State::Ready => (State::Stale, since.max(self.started + at)),
             _ => (state, since),
         }
     }
 
+    /// Until when what is read of `key` is known to have been right, as time since the client began. With a server
+    /// that confirms nothing it is right while it is followed. `None` if nothing is known.
+    pub(crate) fn right_until(&self, key: &str, now: Duration) -> Option<Duration> {
+        let interrupted = self.snapshot.load().interrupted_at(key);
+        let unconfirmed = || {
+            let shown = self.link.load();
+            match shown.state {
+                State::NotReady => None,
+                State::Ready | State::Error => Some(now),
+                State::Stale | State::Fatal => Some(shown.since.saturating_duration_since(self.started)),
+            }
+        };
+        interrupted.or_else(|| self.confirmed()).or_else(unconfirmed)
+    }
+
     /// What kind of server is followed.
     pub(crate) fn peer(&self) -> Option<Peer> {
-        match self.link.load().0 {
+        match self.link.load().link {
             Link::Live(peer) => Some(peer),
             Link::Idle | Link::Connecting | Link::Lost(_) => None,
         }
+    }
+
+    /// Whether the client was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.link.load().lost().is_some_and(|why| **why == Disconnect::Closed)
+    }
+
+    /// Whether nothing will ever be followed.
+    pub(crate) fn is_final(&self) -> bool {
+        self.link.load().lost().is_some_and(|why| why.is_final())
     }
 
     fn silent_since(&self) -> Option<Instant> {
@@ -153,7 +244,7 @@ impl Shared {
 
     /// Why something that is watched is not followed; `None` if it all is.
     pub(crate) fn last_error(&self) -> Option<Arc<Disconnect>> {
-        match &self.link.load().0 {
+        match &self.link.load().link {
             Link::Lost(why) => Some(why.clone()),
             Link::Live(_) if self.silent_since().is_some() => Some(Arc::new(Disconnect::Silent)),
             _ => self.trouble.load_full(),

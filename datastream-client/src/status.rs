@@ -9,16 +9,31 @@ use datastream::value::ValueError;
 use crate::error::{Disconnect, Unavailable};
 
 /// Whether what is read is right now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// | from | to | when |
+/// |---|---|---|
+/// | any | `Ready` | the server is followed, and the whole of what is watched is known |
+/// | `Ready`, `Error` | `Stale` | the server is lost, silent, or closed; or a handle is older than its [`max_age`](crate::Watch::max_age) |
+/// | any | `Fatal` | the server refuses this client, or the address is none |
+/// | `Ready` | `Error` | the newest value of a handle cannot be used |
+///
+/// Values stay through all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
     /// Nothing is known yet.
     NotReady,
     /// The client follows its server: a change arrives as soon as it is made.
     Ready,
-    /// The client has lost its server, or its own runtime does not run: what is read was right once. It tries to
-    /// reconnect, always.
+    /// The client has lost its server, or its own runtime does not run, or it was closed: what is read was right once.
+    /// Unless it was closed, it tries to reconnect, always.
     Stale,
+    /// The server is followed, and the newest value of this handle cannot be used: what is read is the last good one.
+    /// It is a state of handles only: a bad value concerns no other.
+    Error,
+    /// The server refuses this client, or the address is none: somebody has to do something about it, see
+    /// [`Disconnect::is_fatal`]. What was known stays, and the client tries again, always.
+    Fatal,
 }
 
 /// What kind of server is followed, and so what can be known of it.
@@ -102,7 +117,7 @@ pub struct Status {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientStatus {
-    /// Whether what its handles read is right now.
+    /// Whether what its handles read is right now; never [`State::Error`].
     pub state: State,
     /// Since when the state is so.
     pub since: Instant,

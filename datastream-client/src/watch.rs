@@ -1,5 +1,6 @@
 //! The typed handle of one setting.
 
+mod map;
 mod or;
 
 use std::sync::Arc;
@@ -9,10 +10,12 @@ use datastream::key::shown;
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::oneshot;
 
-use crate::cell::Cell;
+use crate::callback::{self, Callback};
+use crate::cell::{Cell, Report};
 use crate::client::Inner;
 use crate::error::Unavailable;
-use crate::status::{Peer, State, Status};
+use crate::expiry::Expiry;
+use crate::status::{Origin, State, Status};
 use crate::worker::{self, Command};
 pub use or::{LoadedOr, WatchOr};
 
@@ -27,13 +30,16 @@ pub struct Watch<T> {
     cell: Arc<Cell<T>>,
     /// The version of the value that `changed` last reported.
     seen: u64,
+    /// How old the value may be, if that matters.
+    expiry: Option<Arc<Expiry>>,
     /// After the cell: a client whose last handle is gone ends once it has heard so.
     client: Option<Arc<Inner>>,
 }
 
 impl<T> Clone for Watch<T> {
     fn clone(&self) -> Self {
-        Self { cell: self.cell.clone(), seen: self.seen, client: self.client.clone() }
+        let (cell, expiry, client) = (self.cell.clone(), self.expiry.clone(), self.client.clone());
+        Self { cell, seen: self.seen, expiry, client }
     }
 }
 
@@ -59,7 +65,7 @@ impl<T> Loaded<T> {
 impl<T> Watch<T> {
     pub(crate) fn new(cell: Arc<Cell<T>>, client: Option<Arc<Inner>>) -> Self {
         let seen = cell.versions.borrow().value;
-        Self { cell, seen, client }
+        Self { cell, seen, expiry: None, client }
     }
 
     /// A handle that always holds `value`, without a client: for the tests of code that takes a handle.
@@ -81,6 +87,9 @@ impl<T> Watch<T> {
     /// thread ever makes. Some nanoseconds.
     #[must_use]
     pub fn load(&self) -> Loaded<T> {
+        if self.is_expired() {
+            return Loaded(arc_swap::Guard::from_inner(None));
+        }
         Loaded(self.cell.value.load())
     }
 
@@ -93,6 +102,9 @@ impl<T> Watch<T> {
     where
         T: Clone,
     {
+        if self.is_expired() {
+            return None;
+        }
         self.cell.value.load().as_deref().cloned()
     }
 
@@ -121,22 +133,64 @@ impl<T> Watch<T> {
         WatchOr::new(self, default)
     }
 
+    /// A handle that has no value while the server has not confirmed it for longer than `max_age`: `get` is then
+    /// `None`, or the default of [`or`](Self::or), and [`try_get`](Self::try_get) says [`Unavailable::Stale`]. Without this a
+    /// handle keeps the last value for ever, and [`status`](Self::status) tells its age.
+    ///
+    /// A server confirms what it sent with each heartbeat, every 5 s unless it is set: a shorter limit than that, and some
+    /// time for the way, makes the value come and go. With a server of the [original](crate::Peer::Original), which
+    /// confirms nothing, the age counts from when it was lost. The task of the client keeps the time, and a read costs
+    /// one atomic load more: so nothing expires while the runtime of the client does not run
+    /// ([`own_thread`](crate::ClientBuilder::own_thread) helps), and to become too old is not
+    /// [`changed`](Self::changed). A fixed handle is never too old.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use datastream_client::Client;
+    ///
+    /// let client = Client::connect("http://127.0.0.1:1");
+    /// // 100 as long as nothing better was confirmed within the last minute.
+    /// let max = client.watch::<i64>("max_connections").max_age(Duration::from_secs(60)).or(100);
+    /// assert_eq!(max.get(), 100);
+    /// ```
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        if let Some(client) = &self.client {
+            let expiry = Arc::new(Expiry::new(self.cell.key.clone(), max_age));
+            // A client that was closed confirms nothing any more.
+            if client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_err() {
+                expiry.end(client.shared.started.elapsed());
+            }
+            self.expiry = Some(expiry);
+        }
+        self
+    }
+
+    fn is_expired(&self) -> bool {
+        self.expiry.as_ref().is_some_and(|expiry| expiry.over().is_some())
+    }
+
     /// Waits until there is a value.
     ///
     /// It returns as soon as the first state of the server is complete, or a refusal is known. A handle that
     /// failed here heals later all the same: when the key is set, the value is corrected, the server comes back.
-    /// Cancel safe.
+    /// Only a bad address, which is known at once, never heals. Cancel safe.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`]: the server has no such key, it may not be read, its value cannot be read as `T`, or
-    /// nothing was heard within [`Limits::ready`](crate::Limits::ready).
+    /// [`Unavailable`]: the server has no such key, it may not be read, its value cannot be read as `T` or is
+    /// older than [`max_age`](Self::max_age), the address is none, the client was closed, or nothing was heard
+    /// within [`Limits::ready`](crate::Limits::ready).
     pub async fn ready(&self) -> Result<(), Unavailable> {
         let mut versions = self.cell.versions.subscribe();
         let known = versions.wait_for(|_| self.cell.report.load().is_known);
         let in_vain = async {
             match &self.client {
-                Some(client) => client.after(client.limits.ready).await,
+                Some(client) => tokio::select! {
+                    () = client.after(client.limits.ready) => {}
+                    () = client.shared.final_state() => {}
+                },
                 None => std::future::pending().await,
             }
         };
@@ -167,6 +221,7 @@ impl<T> Watch<T> {
 
     fn known(&self) -> Result<(), Unavailable> {
         match &self.cell.report.load().unavailable {
+            None if self.is_expired() => Err(self.unavailable()),
             None => Ok(()),
             Some(why) => Err(why.clone()),
         }
@@ -204,49 +259,80 @@ impl<T> Watch<T> {
         values.boxed()
     }
 
+    /// Tells a function of the values as they change, as [`stream`](Self::stream) does, for as long as what this returns is
+    /// kept. It can neither hold up the client nor harm it: see [`Callback`].
+    ///
+    /// ```
+    /// use datastream_client::Client;
+    ///
+    /// let max = Client::connect("http://127.0.0.1:1").watch::<i64>("max_connections");
+    /// let callback = max.on_change(|max| match max {
+    ///     Some(max) => println!("{max} from now on"),
+    ///     None => println!("deleted"),
+    /// });
+    /// drop(callback); // No more.
+    /// ```
+    pub fn on_change(&self, callback: impl FnMut(Option<Arc<T>>) + Send + 'static) -> Callback
+    where
+        T: Send + Sync + 'static,
+    {
+        callback::tell(self.stream(), callback)
+    }
+
     /// How fresh the value is, and what is wrong if something is. Costs some hundred nanoseconds.
     #[must_use]
     pub fn status(&self) -> Status {
         let report = self.cell.report.load_full();
-        let (state, since, age) = match &self.client {
-            None => (State::Ready, report.since, None),
-            Some(_) if !report.is_followed() => (State::NotReady, report.since, None),
-            Some(client) => {
-                let (state, since) = client.shared.key_state(&self.cell.key);
-                (state, since.into_std().max(report.since), client.shared.age())
-            }
+        let (state, since) = self.state(&report);
+        let client = self.client.as_ref();
+        let age = client.filter(|_| report.is_followed()).and_then(|client| client.shared.age());
+        let is_expired = self.is_expired();
+        let origin = match report.origin {
+            _ if is_expired => Origin::None,
+            Origin::Live if client.is_some_and(|client| client.desk.is_some()) => Origin::Fixed,
+            origin => origin,
         };
-        let peer = self.client.as_ref().and_then(|client| client.shared.peer());
         Status {
             state,
             since,
             age,
-            peer,
-            revision: report.revision,
-            origin: report.origin,
-            unavailable: report.unavailable.as_ref().map(|_| self.unavailable()),
+            peer: client.and_then(|client| client.shared.peer()),
+            revision: report.revision.filter(|_| !is_expired),
+            origin,
+            unavailable: (is_expired || report.unavailable.is_some()).then(|| self.unavailable()),
             refusal: report.refusal.clone(),
         }
     }
 
-    /// Why there is no value. What is not known yet is explained by the state of the link.
+    /// The state, and since when.
+    fn state(&self, report: &Report) -> (State, Instant) {
+        let Some(client) = &self.client else { return (State::Ready, report.since) };
+        let (state, since) = client.shared.key_state(&self.cell.key);
+        let since = since.into_std();
+        let over = self.expiry.as_ref().and_then(|expiry| expiry.over());
+        match (state, over) {
+            _ if !report.is_asked_for() => (State::NotReady, report.since),
+            (State::Fatal, _) => (state, since),
+            _ if !report.is_known => (State::NotReady, report.since),
+            (State::Ready, Some(over)) => (State::Stale, (client.shared.started + over).into_std()),
+            (State::Ready, None) if report.refusal.is_some() => (State::Error, since.max(report.since)),
+            _ => (state, since.max(report.since)),
+        }
+    }
+
+    /// Why there is no value.
     fn unavailable(&self) -> Unavailable {
+        let key = || shown(&self.cell.key).to_string();
         let why = self.cell.report.load().unavailable.clone();
-        match (why, &self.client) {
-            (Some(Unavailable::NotReady { key, waiting_for }), Some(client)) => {
-                let waiting_for = match (client.shared.last_error(), client.shared.peer()) {
-                    (Some(trouble), _) => trouble.to_string(),
-                    (None, Some(Peer::Original)) => {
-                        "a server of the original never says that it lacks a key".to_owned()
-                    }
-                    (None, _) => waiting_for,
-                };
-                Unavailable::NotReady { key, waiting_for }
+        match (why, &self.expiry, &self.client) {
+            (Some(why), _, Some(client)) => client.explain(why),
+            (Some(why), _, None) => why,
+            (None, Some(expiry), _) if expiry.over().is_some() => {
+                Unavailable::Stale { key: key(), max_age: expiry.max_age }
             }
-            (Some(why), _) => why,
             // The value came between the two reads.
-            (None, _) => Unavailable::NotReady {
-                key: shown(&self.cell.key).to_string(),
+            (None, ..) => Unavailable::NotReady {
+                key: key(),
                 waiting_for: "it has just come: read it again".to_owned(),
             },
         }
@@ -285,6 +371,7 @@ impl Inner {
             let left = until.map_or(delay, |until| until.saturating_duration_since(Instant::now()));
             let (reply, timer) = oneshot::channel();
             let is_sent = self.commands.send(Command::After(left, reply)).is_ok();
+            self.attend();
             // A worker that moves to another runtime forgets its timers.
             if !is_sent || timer.await.is_ok() {
                 return;

@@ -17,14 +17,16 @@ use tokio::time::sleep_until;
 use tokio_stream::StreamMap;
 
 pub(crate) use calls::{ListReply, PushReply};
-pub(crate) use runtime::{Place, block_on, start};
+pub(crate) use runtime::{Place, block_on, own, start};
 
-use crate::cell::AnyCell;
+use crate::cell::{AnyCell, not_ready};
 use crate::error::{Disconnect, Unavailable};
+use crate::expiry::{Expiries, Expiry};
 use crate::session::{Answer, Changed, Event, Input, Link, Output, Session, StreamId};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::status::Peer;
+use crate::telemetry;
 use crate::transport::{Signal, Transport};
 use calls::{Calls, Done};
 
@@ -41,6 +43,10 @@ pub(crate) enum Command {
     Push(Data, PushReply),
     /// Call `ListCapabilities`.
     List(ListCapabilitiesRequest, ListReply),
+    /// Say when what a handle reads is older than it allows.
+    Expire(Weak<Expiry>),
+    /// Show that the client is closed, and end.
+    Close,
     /// Answer after this time.
     After(Duration, oneshot::Sender<()>),
 }
@@ -61,7 +67,11 @@ pub(crate) struct Worker<T> {
     streams: StreamMap<StreamId, BoxStream<'static, Said>>,
     calls: Calls,
     timers: FuturesUnordered<BoxFuture<'static, ()>>,
+    expiries: Expiries,
+    /// What could not be asked for yet, because too much is watched.
+    excess: Vec<Weak<dyn AnyCell>>,
     wake_at: Option<Duration>,
+    is_closed: bool,
 }
 
 impl<T: Transport> Worker<T> {
@@ -74,15 +84,28 @@ impl<T: Transport> Worker<T> {
     ) -> Self {
         let calls = Calls::new(patience);
         let (streams, timers) = (StreamMap::new(), FuturesUnordered::new());
-        Self { session, transport, shared, commands, streams, calls, timers, wake_at: None }
+        Self {
+            session,
+            transport,
+            shared,
+            commands,
+            streams,
+            calls,
+            timers,
+            expiries: Expiries::default(),
+            excess: Vec::new(),
+            wake_at: None,
+            is_closed: false,
+        }
     }
 
-    /// Runs until the last handle and the last client are gone.
+    /// Runs until the last handle and the last client are gone, or it is closed.
     async fn run(&mut self) {
         let mut commands = Vec::new();
-        loop {
+        while !self.is_closed {
+            let wake_at = self.wake_at.into_iter().chain(self.expiries.wake_at()).min();
             // A time too far away to be told is never.
-            let wake_at = self.wake_at.and_then(|at| self.shared.started.checked_add(at));
+            let wake_at = wake_at.and_then(|at| self.shared.started.checked_add(at));
             tokio::select! {
                 read = self.commands.recv_many(&mut commands, COMMANDS) => match read {
                     0 => return,
@@ -114,10 +137,24 @@ impl<T: Transport> Worker<T> {
 
     /// A key that has got a handle again meanwhile stays.
     fn unwatch(&mut self, mut keys: Vec<Arc<str>>) {
+        if keys.is_empty() {
+            return;
+        }
         keys.retain(|key| self.shared.sweep(key) && self.session.wants(key));
         if !keys.is_empty() {
             keys.iter().for_each(|key| self.calls.unwatched(key));
             self.step(Event::Unwatched(keys.into_iter().map(Selector::Key).collect()));
+        }
+        self.readmit();
+    }
+
+    /// Asks for what there is room for by now.
+    fn readmit(&mut self) {
+        for cell in std::mem::take(&mut self.excess).iter().filter_map(Weak::upgrade) {
+            if self.session.wants(cell.key()) || self.session.has_room(cell.key()) {
+                cell.fail(not_ready(cell.key()));
+            }
+            self.watch(&cell);
         }
     }
 
@@ -125,20 +162,31 @@ impl<T: Transport> Worker<T> {
         match command {
             Command::Watch(cell) => {
                 if let Some(cell) = cell.upgrade() {
-                    self.watch(cell.as_ref());
+                    self.watch(&cell);
                 }
             }
             Command::Unwatch(key) => self.unwatch(vec![key]),
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
             Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
+            Command::Expire(expiry) => self.expiries.add(expiry, &self.shared, self.shared.started.elapsed()),
+            Command::Close => self.close(),
             Command::After(delay, reply) => self.timers.push(remind(delay, reply).boxed()),
         }
     }
 
-    fn watch(&mut self, cell: &dyn AnyCell) {
+    /// The streams and calls end with the worker.
+    fn close(&mut self) {
+        self.is_closed = true;
+        self.show(Link::Lost(Arc::new(Disconnect::Closed)));
+        self.settle(self.shared.started.elapsed());
+        self.expiries.end(self.shared.started.elapsed());
+    }
+
+    fn watch(&mut self, cell: &Arc<dyn AnyCell>) {
         let key = cell.key();
         if !self.session.wants(key) {
             if !self.session.has_room(key) {
+                self.excess.push(Arc::downgrade(cell));
                 return cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
             }
             self.step(Event::Watched(Selector::Key(key.clone())));
@@ -167,6 +215,16 @@ impl<T: Transport> Worker<T> {
         step.outputs.into_iter().for_each(|output| self.act(output));
         // Last: an age is never younger than the value that it is read beside.
         self.shared.confirm(self.session.confirmed(), self.session.alive_until());
+        self.settle(now);
+    }
+
+    /// Shows what came of a step: the state of the client, and which handles are too old.
+    fn settle(&mut self, now: Duration) {
+        if let Some(before) = self.shared.settle() {
+            telemetry::changed(before, self.shared.state().0);
+        }
+        telemetry::age(self.shared.age());
+        self.expiries.look(&self.shared, now);
     }
 
     fn act(&mut self, output: Output) {
@@ -204,8 +262,14 @@ impl<T: Transport> Worker<T> {
 
     fn show(&self, link: Link) {
         let before = self.shared.link.load();
-        match (&before.0, &link) {
+        match (&before.link, &link) {
             (Link::Lost(before), Link::Lost(why)) if before == why => {}
+            (_, Link::Lost(why)) if **why == Disconnect::Closed => {
+                tracing::info!("the settings client is closed")
+            }
+            (_, Link::Lost(why)) if why.is_fatal() => {
+                tracing::error!(%why, "the settings server cannot be followed; the last values stay");
+            }
             (_, Link::Lost(why)) => tracing::warn!(%why, "the settings server is lost; the last values stay"),
             (Link::Live(before), Link::Live(peer)) if before == peer => {}
             (_, Link::Live(Peer::Current)) => tracing::info!("following the settings server"),
@@ -237,7 +301,7 @@ impl<T: Transport> Worker<T> {
 
     /// Whether nobody is left who could ask for anything.
     fn is_over(&self) -> bool {
-        self.commands.is_closed()
+        self.is_closed || self.commands.is_closed()
     }
 
     /// Goes on elsewhere, after the runtime took all calls with it.

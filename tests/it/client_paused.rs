@@ -1,9 +1,14 @@
 //! The client over a transport that the test answers, in time that stands still until everybody waits.
 
 mod calls;
+mod declared;
+mod freshness;
 mod handles;
 mod keys;
+mod lifecycle;
+mod map;
 mod original;
+mod scenarios;
 mod status;
 
 use std::time::Duration;

@@ -13,6 +13,8 @@ mod bad_input;
 mod bad_store;
 mod captured_log;
 mod client_address;
+mod client_callbacks;
+mod client_fixed;
 mod client_hostile;
 mod client_live;
 mod client_paused;

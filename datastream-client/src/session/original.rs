@@ -106,7 +106,9 @@ impl Session {
     /// Asks for each entry that is wanted. What is shown stays until something else is said of it.
     pub(super) fn follow_original(&mut self, now: Duration, out: &mut Vec<Output>) {
         let mut applied = Snapshot::clone(&self.applied);
-        applied.leave_history(now, &self.wanted);
+        // What was confirmed before is no younger for following another server.
+        let confirmed = self.confirmed.map(|(at, source_age)| at.saturating_sub(source_age));
+        applied.leave_history(confirmed.unwrap_or(now), &self.wanted);
         self.in_doubt = false;
         self.confirmed = None;
         self.original = Some(Original::default());

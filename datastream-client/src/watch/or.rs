@@ -3,17 +3,19 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 
 use super::{Loaded, Watch};
+use crate::callback::{self, Callback};
 use crate::error::Unavailable;
 use crate::status::{Origin, Status};
 
 /// A [`Watch`] with a default: made by [`Watch::or`].
 pub struct WatchOr<T> {
-    watch: Watch<T>,
-    default: Arc<T>,
+    pub(super) watch: Watch<T>,
+    pub(super) default: Arc<T>,
 }
 
 impl<T> Clone for WatchOr<T> {
@@ -58,6 +60,12 @@ impl<T> WatchOr<T> {
         T::clone(&self.load())
     }
 
+    /// As [`Watch::max_age`]: the default is read while the value is too old.
+    #[must_use]
+    pub fn max_age(self, max_age: Duration) -> Self {
+        Self { watch: self.watch.max_age(max_age), default: self.default }
+    }
+
     /// The handle without the default.
     #[must_use]
     pub fn watch(&self) -> &Watch<T> {
@@ -85,6 +93,14 @@ impl<T> WatchOr<T> {
     {
         let default = self.default.clone();
         self.watch.stream().map(move |value| value.unwrap_or_else(|| default.clone()))
+    }
+
+    /// As [`Watch::on_change`], with the default where there is no value; it does not begin with the default.
+    pub fn on_change(&self, callback: impl FnMut(Arc<T>) + Send + 'static) -> Callback
+    where
+        T: Send + Sync + 'static,
+    {
+        callback::tell(self.stream(), callback)
     }
 
     /// As [`Watch::status`]; while the default is what is read, the origin says so.

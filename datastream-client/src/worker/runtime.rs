@@ -67,7 +67,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> Option<F::Output> {
 }
 
 /// The runtime of clients without one: one thread for the process, made when it is first needed.
-fn own() -> Option<Handle> {
+pub(crate) fn own() -> Option<Handle> {
     static OWN: OnceLock<Option<Runtime>> = OnceLock::new();
     let build = || {
         let mut builder = Builder::new_multi_thread();

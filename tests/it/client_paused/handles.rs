@@ -208,7 +208,7 @@ async fn the_last_good_value_stays_through_refusal_reset_and_reconnect() {
     let again = script.subscribe().await;
     again.say(resume(3, []));
     settle().await;
-    assert_eq!((n.get(), n.status().state), (Some(10), State::Ready));
+    assert_eq!((n.get(), n.status().state), (Some(10), State::Error));
     again.say(change(4, [("n", 4, "int", "11")]));
     settle().await;
     assert_eq!((n.get(), n.status().refusal), (Some(11), None));

@@ -1,0 +1,102 @@
+//! Handles that would rather have no value than an old one.
+//!
+//! Reads know no clock: a bit says that a value is too old, and the worker turns it when the time has come.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::shared::Shared;
+
+/// How old what a handle reads may be, and whether it is older.
+#[derive(Debug)]
+pub(crate) struct Expiry {
+    key: Arc<str>,
+    pub(crate) max_age: Duration,
+    /// Since when it is older, in milliseconds after the client began, plus one; 0: it is not.
+    over: AtomicU64,
+}
+
+impl Expiry {
+    pub(crate) fn new(key: Arc<str>, max_age: Duration) -> Self {
+        Self { key, max_age, over: AtomicU64::new(0) }
+    }
+
+    /// Since when what is read is too old, as time since the client began.
+    pub(crate) fn over(&self) -> Option<Duration> {
+        self.over.load(Ordering::Acquire).checked_sub(1).map(Duration::from_millis)
+    }
+
+    /// What is read will not be confirmed any more.
+    pub(crate) fn end(&self, now: Duration) {
+        self.turn(Some(now));
+    }
+
+    fn turn(&self, over: Option<Duration>) {
+        let millis = |over: Duration| u64::try_from(over.as_millis()).unwrap_or(u64::MAX - 1);
+        self.over.store(over.map_or(0, |over| millis(over).saturating_add(1)), Ordering::Release);
+    }
+}
+
+/// The limits of all handles of a client: the worker's side.
+#[derive(Debug, Default)]
+pub(crate) struct Expiries {
+    all: Vec<Weak<Expiry>>,
+    /// When the next one may be over, at the earliest.
+    due: Option<Duration>,
+    /// How many are over.
+    over: usize,
+    /// When the server had confirmed what is shown, when this was looked at last.
+    confirmed: Option<Duration>,
+}
+
+impl Expiries {
+    /// Adds one, and looks at it.
+    pub(crate) fn add(&mut self, expiry: Weak<Expiry>, shared: &Shared, now: Duration) {
+        self.all.push(expiry);
+        self.turn_all(shared, now);
+    }
+
+    /// When to look again, at the latest.
+    pub(crate) fn wake_at(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Turns what has to be turned. While everything is confirmed in time, that is nothing, and costs no more than a
+    /// comparison.
+    pub(crate) fn look(&mut self, shared: &Shared, now: Duration) {
+        let confirmed = shared.confirmed();
+        let goes_on = self.confirmed.is_some() && confirmed >= self.confirmed;
+        self.confirmed = confirmed;
+        if !self.all.is_empty() && (!goes_on || self.over > 0 || self.due.is_some_and(|due| due <= now)) {
+            self.turn_all(shared, now);
+        }
+    }
+
+    /// Nothing will be confirmed any more.
+    pub(crate) fn end(&self, now: Duration) {
+        self.all.iter().filter_map(Weak::upgrade).for_each(|expiry| expiry.end(now));
+    }
+
+    fn turn_all(&mut self, shared: &Shared, now: Duration) {
+        let (mut due, mut over) = (None, 0);
+        self.all.retain(|expiry| {
+            let Some(expiry) = expiry.upgrade() else { return false };
+            let until =
+                shared.right_until(&expiry.key, now).map(|until| until.saturating_add(expiry.max_age));
+            expiry.turn(until.filter(|until| *until <= now));
+            match until {
+                Some(until) if until <= now => over += 1,
+                Some(until) => due = Some(due.map_or(until, |due: Duration| due.min(until))),
+                None => {}
+            }
+            true
+        });
+        match (self.over, over) {
+            (0, 1..) => tracing::warn!(handles = over, "what these handles read is older than they allow"),
+            (1.., 0) => tracing::info!("what all handles read is as young as they ask for"),
+            _ => {}
+        }
+        (self.due, self.over) = (due, over);
+    }
+}
