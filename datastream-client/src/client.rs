@@ -10,7 +10,7 @@ use datastream::proto::{self, Data, ListCapabilitiesRequest, ListCapabilitiesRes
 use datastream::value::{self, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cell::{AnyCell as _, Cell};
+use crate::cell::{AnyCell as _, Cell, OneKey};
 use crate::config::Limits;
 use crate::error::{CallError, Disconnect, Unavailable};
 use crate::session::Session;
@@ -39,7 +39,7 @@ const PAGE: u32 = 1000;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -114,7 +114,7 @@ impl Client {
         let cell = match key::check(key) {
             Ok(()) => self.inner.shared.cell(key, &self.inner.commands),
             Err(source) => {
-                let cell = Arc::new(Cell::<T>::new(Arc::from(key), None));
+                let cell = Arc::new(Cell::<T>::new(Arc::from(key), OneKey, None));
                 cell.fail(Unavailable::NotAKey { key: shown(key).to_string(), source });
                 cell
             }

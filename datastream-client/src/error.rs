@@ -95,6 +95,12 @@ pub enum Unavailable {
         /// The key, escaped and cut.
         key: String,
     },
+    /// Handles of several clients were combined: they have no position in common.
+    #[error("`{key}` are keys of several clients: combine handles of one")]
+    SeveralClients {
+        /// The keys, escaped and cut.
+        key: String,
+    },
 }
 
 /// Why a call was not done.

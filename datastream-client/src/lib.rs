@@ -18,8 +18,10 @@
 //! The client keeps the last good value of each setting, whatever happens to the server, the network or the
 //! value; it never panics, and it never gives up.
 
+mod bind;
 mod cell;
 mod client;
+mod combine;
 mod config;
 mod error;
 mod retry;
@@ -40,6 +42,7 @@ mod watch;
 mod worker;
 
 pub use client::{Capability, Client, ClientBuilder, Seen, Written};
+pub use combine::{Handles, combine};
 pub use config::Limits;
 pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};

@@ -24,11 +24,11 @@ pub use or::{LoadedOr, WatchOr};
 ///
 /// A handle is cheap to clone, and keeps its client connected. It works with and without a tokio runtime.
 pub struct Watch<T> {
-    cell: Arc<Cell<T>>,
+    pub(crate) cell: Arc<Cell<T>>,
     /// The version of the value that `changed` last reported.
     seen: u64,
     /// After the cell: a client whose last handle is gone ends once it has heard so.
-    client: Option<Arc<Inner>>,
+    pub(crate) client: Option<Arc<Inner>>,
 }
 
 impl<T> Clone for Watch<T> {
@@ -212,7 +212,7 @@ impl<T> Watch<T> {
             None => (State::Ready, report.since, None),
             Some(_) if !report.is_followed() => (State::NotReady, report.since, None),
             Some(client) => {
-                let (state, since) = client.shared.key_state(&self.cell.key);
+                let (state, since) = client.shared.state_of(&self.cell.followed());
                 (state, since.into_std().max(report.since), client.shared.age())
             }
         };
@@ -226,6 +226,7 @@ impl<T> Watch<T> {
             origin: report.origin,
             unavailable: report.unavailable.as_ref().map(|_| self.unavailable()),
             refusal: report.refusal.clone(),
+            unknown_keys: report.unknown_keys,
         }
     }
 
@@ -259,12 +260,12 @@ impl<T: datastream::value::Value> Watch<T> {
     /// session without the worker.
     #[must_use]
     pub fn detached(key: &str) -> Self {
-        Self::new(Arc::new(Cell::new(Arc::from(key), None)), None)
+        Self::new(Arc::new(Cell::new(Arc::from(key), crate::cell::OneKey, None)), None)
     }
 
     /// Shows what `snapshot` says of the key, as the worker does when the session applies a state.
     pub fn offer(&self, snapshot: &crate::snapshot::Snapshot) {
-        crate::cell::AnyCell::offer(&*self.cell, snapshot);
+        crate::cell::AnyCell::offer(&*self.cell, snapshot, &crate::session::Changed::All);
     }
 }
 

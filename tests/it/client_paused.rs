@@ -1,6 +1,8 @@
 //! The client over a transport that the test answers, in time that stands still until everybody waits.
 
+mod bind;
 mod calls;
+mod combine;
 mod handles;
 mod keys;
 mod original;
