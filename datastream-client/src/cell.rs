@@ -237,7 +237,7 @@ impl<T> Cell<T> {
 }
 
 /// Drops a value that is no longer shown, if no reader holds it. How that goes is the application's affair.
-fn discard<T>(old: Option<Arc<T>>) {
+pub(crate) fn discard<T>(old: Option<Arc<T>>) {
     if catch_unwind(AssertUnwindSafe(|| drop(old))).is_err() {
         tracing::error!("a value panicked when it was dropped");
     }

@@ -24,6 +24,7 @@ mod client;
 mod combine;
 mod config;
 mod error;
+mod prefix;
 mod retry;
 #[cfg(feature = "testing")]
 pub mod session;
@@ -47,6 +48,7 @@ pub use config::Limits;
 pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
 pub use error::{CallError, Disconnect, Unavailable};
+pub use prefix::{Change, Entries};
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
 pub use watch::{Loaded, LoadedOr, Watch, WatchOr};

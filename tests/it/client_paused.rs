@@ -6,6 +6,7 @@ mod combine;
 mod handles;
 mod keys;
 mod original;
+mod prefix;
 mod status;
 
 use std::time::Duration;
