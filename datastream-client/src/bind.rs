@@ -1,9 +1,9 @@
 //! A whole struct, read from the keys below a prefix.
 
+mod check;
 mod error;
 mod node;
 
-use std::cell::Cell as Counter;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +20,8 @@ use crate::session::Changed;
 use crate::snapshot::Snapshot;
 use crate::status::Refusal;
 use crate::watch::Watch;
-use node::{Entry, Node};
+pub use check::BindingCheck;
+use node::{Entry, Node, Notes};
 
 impl Client {
     /// Follows the keys below `prefix` as one struct: every field is from the same position, and all of them change
@@ -133,7 +134,7 @@ impl Client {
     where
         T: Send + Sync + 'static,
     {
-        let text = format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix));
+        let text = with_slash(prefix);
         let commands = self.inner.commands.clone();
         let cell = match Selector::parse(&text) {
             Ok(prefix) => {
@@ -196,9 +197,10 @@ impl<S: DeserializeOwned> Binding<S> {
     /// The struct, and how many keys it does not read; or the key that is wrong, and why.
     fn decode(&self, prefix: &str, entries: &[Entry]) -> Result<(S, usize), (String, ValueError)> {
         let decoded = catch_unwind(AssertUnwindSafe(|| {
-            let (value, unknown) = read_struct::<S>(prefix, entries)?;
+            let notes = Notes::default();
+            let value = read_struct::<S>(prefix, entries, &notes)?;
             (self.validate)(&value).map_err(|error| (prefix.to_owned(), error))?;
-            Ok((value, unknown))
+            Ok((value, notes.unknown.take().len()))
         }));
         decoded.unwrap_or_else(|_| {
             Err((prefix.to_owned(), ValueError::refused::<S>("its decoding or validation panicked")))
@@ -206,17 +208,19 @@ impl<S: DeserializeOwned> Binding<S> {
     }
 }
 
-/// Makes a struct of the keys below a prefix. Keys that break the grammar are unknown ones: only a server that breaks
-/// the contract sends them, and their depth would have no bound.
+/// Makes a struct of the keys below a prefix; says which it is that is wrong, and why.
+///
+/// Keys that break the grammar are unknown ones: only a server that breaks the contract sends them, and their depth
+/// would have no bound.
 fn read_struct<S: DeserializeOwned>(
     prefix: &str,
     entries: &[Entry],
-) -> Result<(S, usize), (String, ValueError)> {
-    let unknown = Counter::new(0);
-    let keys: Vec<Entry> = entries.iter().filter(|(key, _)| key::check(key).is_ok()).cloned().collect();
-    let read =
-        S::deserialize(Node::root(prefix, &keys, &unknown)).map_err(|error| error.at(prefix).of::<S>())?;
-    Ok((read, unknown.get() + entries.len() - keys.len()))
+    notes: &Notes,
+) -> Result<S, (String, ValueError)> {
+    let (keys, broken): (Vec<Entry>, _) =
+        entries.iter().cloned().partition(|(key, _)| key::check(key).is_ok());
+    notes.unknown.replace(broken.into_iter().map(|(key, _)| key).collect());
+    S::deserialize(Node::root(prefix, &keys, notes)).map_err(|error| error.at(prefix).of::<S>())
 }
 
 fn entries_below(prefix: &Arc<str>, snapshot: &Snapshot) -> Vec<Entry> {
@@ -228,4 +232,8 @@ fn entries_below(prefix: &Arc<str>, snapshot: &Snapshot) -> Vec<Entry> {
 fn are_same(before: &[Entry], after: &[Entry]) -> bool {
     let is_same = |((key, held), (other, value)): (&Entry, &Entry)| key == other && held.has_text_of(value);
     before.len() == after.len() && before.iter().zip(after).all(is_same)
+}
+
+fn with_slash(prefix: &str) -> String {
+    format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix))
 }

@@ -42,6 +42,7 @@ mod transport;
 mod watch;
 mod worker;
 
+pub use bind::BindingCheck;
 pub use client::{Capability, Client, ClientBuilder, Seen, Written};
 pub use combine::{Handles, combine};
 pub use config::Limits;

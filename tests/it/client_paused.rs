@@ -2,6 +2,7 @@
 
 mod bind;
 mod calls;
+mod check;
 mod combine;
 mod handles;
 mod keys;

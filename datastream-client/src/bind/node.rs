@@ -1,7 +1,7 @@
 //! The keys below a prefix as a tree that serde reads: `/` is nesting, and each value is read by its type.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, btree_map};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,8 +18,14 @@ use crate::snapshot::Held;
 /// A key and its value.
 pub(super) type Entry = (Arc<str>, Arc<Held>);
 
-/// The name of a type that no value has: a value that is yet to be, which every field reads.
-pub(super) const ANYTHING: &str = "\0";
+/// What is noted while a struct is read, and what is known before.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// The keys that no field reads.
+    pub(super) unknown: RefCell<Vec<Arc<str>>>,
+    /// The keys of which the value is made up: whatever a field reads.
+    pub(super) made_up: BTreeSet<Arc<str>>,
+}
 
 /// What is read for a field: a value, or the keys of a folder, which may be none.
 #[derive(Clone, Copy)]
@@ -27,15 +33,14 @@ pub(super) struct Node<'a> {
     leaf: Option<&'a Entry>,
     /// The prefix of the folder, with its `/`, and what lies below it.
     folder: Option<(&'a str, &'a [Entry])>,
-    /// Counts the keys that no field reads.
-    unknown: &'a Cell<usize>,
+    notes: &'a Notes,
 }
 
 impl<'a> Node<'a> {
     /// The folder `prefix`, of which `entries` are all keys, in order. Each is a key of the grammar, so that it is
     /// at most 256 folders deep.
-    pub(super) const fn root(prefix: &'a str, entries: &'a [Entry], unknown: &'a Cell<usize>) -> Self {
-        Self { leaf: None, folder: Some((prefix, entries)), unknown }
+    pub(super) const fn root(prefix: &'a str, entries: &'a [Entry], notes: &'a Notes) -> Self {
+        Self { leaf: None, folder: Some((prefix, entries)), notes }
     }
 
     fn path(&self) -> &'a str {
@@ -58,7 +63,7 @@ impl<'a> Node<'a> {
     /// A key beside a folder of its name would be read as either, by chance.
     fn check_one_kind(&self) -> Result<(), Error> {
         match (self.leaf, self.folder) {
-            (Some((key, _)), Some((folder, _))) if !self.is_anything() => Err(Error::rule(format!(
+            (Some((key, _)), Some((folder, _))) if !self.is_made_up() => Err(Error::rule(format!(
                 "the key `{}` and the folder `{}` stand for the same field",
                 shown(key),
                 shown(folder)
@@ -67,8 +72,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn is_anything(&self) -> bool {
-        self.leaf.is_some_and(|(_, held)| &*held.value_type == ANYTHING)
+    fn is_made_up(&self) -> bool {
+        self.leaf.is_some_and(|(key, _)| self.notes.made_up.contains(key))
     }
 
     fn is(&self, value_type: ValueType) -> bool {
@@ -78,7 +83,7 @@ impl<'a> Node<'a> {
     /// Reads the value by the table of [`datastream::value`].
     fn decode<T: Value>(&self) -> Result<T, Error> {
         let held = self.held()?;
-        if self.is_anything() {
+        if self.is_made_up() {
             let text = Bytes::from_static(some_text(T::WRITES).as_bytes());
             return Ok(T::from_text(T::WRITES, &text)?);
         }
@@ -111,7 +116,7 @@ impl<'a> Node<'a> {
         while let Some((first, others)) = rest.split_first() {
             let name = &first.0[prefix.len()..];
             let (name, is_folder) = name.split_once('/').map_or((name, false), |(name, _)| (name, true));
-            let node = nodes.entry(name).or_insert(Self { leaf: None, folder: None, unknown: self.unknown });
+            let node = nodes.entry(name).or_insert(Self { leaf: None, folder: None, notes: self.notes });
             if is_folder {
                 let folder = &first.0[..prefix.len() + name.len() + 1];
                 let (inside, after) = rest.split_at(rest.partition_point(|(key, _)| key.starts_with(folder)));
@@ -126,14 +131,14 @@ impl<'a> Node<'a> {
     }
 
     fn is_folder(&self) -> bool {
-        self.leaf.is_none() || self.is_anything()
+        self.leaf.is_none() || self.is_made_up()
     }
 }
 
 type Json<'a> = serde_json::Deserializer<serde_json::de::SliceRead<'a>>;
 
 /// A text of a type that every reader of that type takes.
-const fn some_text(value_type: ValueType) -> &'static str {
+pub(super) const fn some_text(value_type: ValueType) -> &'static str {
     match value_type {
         ValueType::Int | ValueType::Float => "0",
         ValueType::Bool => "false",
@@ -251,7 +256,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.held()? {
-            _ if self.is_anything() => visitor.visit_seq(SeqDeserializer::new(std::iter::empty::<u8>())),
+            _ if self.is_made_up() => visitor.visit_seq(SeqDeserializer::new(std::iter::empty::<u8>())),
             held if self.is(ValueType::Bytes) => {
                 visitor.visit_seq(SeqDeserializer::new(held.value.iter().copied()))
             }
@@ -301,7 +306,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        if self.is_anything() {
+        if self.is_made_up() {
             return visitor.visit_enum(variants.first().copied().unwrap_or_default().into_deserializer());
         }
         if self.is_folder() {
@@ -318,8 +323,9 @@ impl<'de> Deserializer<'de> for Node<'de> {
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let below = self.folder.map_or(0, |(_, entries)| entries.len());
-        self.unknown.set(self.unknown.get() + below + usize::from(self.leaf.is_some()));
+        let below = self.folder.into_iter().flat_map(|(_, entries)| entries);
+        let keys = self.leaf.into_iter().chain(below).map(|(key, _)| key.clone());
+        self.notes.unknown.borrow_mut().extend(keys);
         visitor.visit_unit()
     }
 }
