@@ -1,4 +1,7 @@
-//! One setting, decoded: what the handles of one key and one type share.
+//! What is shown, decoded: what the handles of one key and one type share.
+//!
+//! A cell of one key is the usual one. What is made of several keys, or of other cells, is a cell too: its [`Source`]
+//! says what the value is made of, and everything that is read and waited for is the same.
 
 mod mapped;
 
@@ -8,28 +11,29 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use datastream::key::shown;
+use datastream::key::{Selector, shown};
 use datastream::value::{self, Value, ValueError};
 use tokio::sync::{mpsc, watch};
 
 use crate::error::Unavailable;
+use crate::session::Changed;
 use crate::snapshot::{Held, Snapshot};
 use crate::status::{Origin, Refusal};
 use crate::telemetry;
 use crate::worker::Command;
 
-/// The latest good value of a key as a `T`, and what is known beside it.
+/// The latest good value of a key or a prefix as a `T`, and what is known beside it.
 ///
 /// Readers take no lock. Only the worker writes.
 pub(crate) struct Cell<T> {
+    /// A key, or a prefix with its `/`; a mere name for people if the value is made of other cells.
     pub(crate) key: Arc<str>,
     pub(crate) value: ArcSwapOption<T>,
     pub(crate) report: ArcSwap<Report>,
     pub(crate) versions: watch::Sender<Versions>,
+    source: Box<dyn Source<T>>,
     /// To say that the last handle is gone; `None` for a fixed handle.
     commands: Option<mpsc::UnboundedSender<Command>>,
-    /// What computes the value of this cell, where that is another cell.
-    source: Option<Arc<dyn AnyCell>>,
 }
 
 /// How often something was published.
@@ -53,8 +57,10 @@ pub(crate) struct Report {
     /// The revision of the value that is shown.
     pub(crate) revision: Option<u64>,
     pub(crate) refusal: Option<Refusal>,
-    /// What was decoded last, well or not.
-    seen: Option<Arc<Held>>,
+    /// How many keys of a prefix were not read.
+    pub(crate) unknown_keys: usize,
+    /// What was decoded last, well or not, if that is one value.
+    pub(crate) seen: Option<Arc<Held>>,
 }
 
 impl Report {
@@ -69,27 +75,61 @@ impl Report {
     }
 }
 
+/// How a cell comes by its value. Only the worker calls it.
+pub(crate) trait Source<T>: Send + Sync {
+    /// Shows in `cell` what `snapshot` says, of which at most `changed` is different from what was shown before.
+    fn offer(&self, cell: &Cell<T>, snapshot: &Snapshot, changed: &Changed);
+
+    /// The cells that the value is made of, if it is made of others: they are offered a snapshot before it.
+    fn parts(&self) -> &[Arc<dyn AnyCell>] {
+        &[]
+    }
+}
+
+/// A value that is read from one key.
+pub(crate) struct OneKey;
+
+/// A value that nobody replaces.
+struct Fixed;
+
+impl<T> Source<T> for Fixed {
+    fn offer(&self, _: &Cell<T>, _: &Snapshot, _: &Changed) {}
+}
+
 /// A cell of whatever type, for the worker.
 pub(crate) trait AnyCell: Send + Sync {
-    /// Shows what `snapshot` says of the key of this cell.
-    fn offer(&self, snapshot: &Snapshot);
+    /// Shows what `snapshot` says, of which at most `changed` is different from what was shown before.
+    fn offer(&self, snapshot: &Snapshot, changed: &Changed);
     /// Shows that there will be no value.
     fn fail(&self, why: Unavailable);
+    /// The key or prefix, or the name of a cell that is made of others.
     fn key(&self) -> &Arc<str>;
-    fn report(&self) -> Arc<Report>;
     fn versions(&self) -> watch::Receiver<Versions>;
+    /// The keys and prefixes that it follows: its own, or those of its parts.
+    fn followed(&self) -> Vec<Arc<str>>;
+    /// The cells that it is made of, if it is made of others.
+    fn parts(&self) -> &[Arc<dyn AnyCell>];
+    fn report(&self) -> Arc<Report>;
+    /// How often the value was published.
+    fn version(&self) -> u64;
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
-impl<T> Cell<T> {
-    pub(crate) fn new(key: Arc<str>, commands: Option<mpsc::UnboundedSender<Command>>) -> Self {
-        Self::with_source(key, commands, None)
-    }
+/// What asks a server for what a cell is named after.
+pub(crate) fn selector(key: &Arc<str>) -> Selector {
+    if key.ends_with('/') { Selector::Prefix(key.clone()) } else { Selector::Key(key.clone()) }
+}
 
-    fn with_source(
+/// How many cells deep the parts of a cell lie: who is offered a snapshot in this order has up-to-date parts.
+pub(crate) fn depth(cell: &dyn AnyCell) -> usize {
+    cell.parts().iter().map(|part| 1 + depth(part.as_ref())).max().unwrap_or(0)
+}
+
+impl<T> Cell<T> {
+    pub(crate) fn new(
         key: Arc<str>,
+        source: impl Source<T> + 'static,
         commands: Option<mpsc::UnboundedSender<Command>>,
-        source: Option<Arc<dyn AnyCell>>,
     ) -> Self {
         let report = Report {
             unavailable: Some(not_ready(&key)),
@@ -98,6 +138,7 @@ impl<T> Cell<T> {
             origin: Origin::None,
             revision: None,
             refusal: None,
+            unknown_keys: 0,
             seen: None,
         };
         Self {
@@ -105,20 +146,33 @@ impl<T> Cell<T> {
             value: ArcSwapOption::empty(),
             report: ArcSwap::from_pointee(report),
             versions: watch::Sender::default(),
+            source: Box::new(source),
             commands,
-            source,
         }
     }
 
     /// A cell that holds `value` for ever.
     pub(crate) fn fixed(value: T) -> Self {
-        let cell = Self::new(Arc::from("(fixed)"), None);
+        let cell = Self::new(Arc::from("(fixed)"), Fixed, None);
         cell.value.store(Some(Arc::new(value)));
         let report = cell.report.load();
         let fixed =
             Report { unavailable: None, is_known: true, origin: Origin::Fixed, ..Report::clone(&report) };
         cell.report.store(Arc::new(fixed));
         cell
+    }
+
+    /// Whether a worker shows it what comes.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.commands.is_some()
+    }
+
+    /// The keys and prefixes that it follows: its own, or those of its parts.
+    pub(crate) fn followed(&self) -> Vec<Arc<str>> {
+        match self.source.parts() {
+            [] => vec![self.key.clone()],
+            parts => parts.iter().flat_map(|part| part.followed()).collect(),
+        }
     }
 
     /// Shows a new report, after the value that it speaks of.
@@ -135,8 +189,46 @@ impl<T> Cell<T> {
         });
     }
 
+    /// Shows a value, with what `note` has to say of it.
+    pub(crate) fn accept(&self, value: T, note: impl FnOnce(&mut Report)) {
+        let mut good = Report {
+            unavailable: None,
+            is_known: true,
+            origin: Origin::Live,
+            revision: None,
+            refusal: None,
+            unknown_keys: 0,
+            seen: None,
+            ..Report::clone(&self.report.load())
+        };
+        note(&mut good);
+        let old = self.value.swap(Some(Arc::new(value)));
+        self.publish(good, true);
+        discard(old);
+    }
+
+    /// Refuses what came; the last good value stays.
+    pub(crate) fn refuse(&self, refusal: Refusal, seen: Option<Arc<Held>>) {
+        let unusable = Unavailable::Unusable { key: refusal.key.clone(), source: refusal.error.clone() };
+        let kept = self.value.load().is_some();
+        let bad = Report {
+            unavailable: (!kept).then_some(unusable),
+            is_known: true,
+            refusal: Some(refusal),
+            seen,
+            ..Report::clone(&self.report.load())
+        };
+        self.publish(bad, false);
+    }
+
+    /// Shows the same value at another revision: after a reset, or put again.
+    pub(crate) fn restamp(&self, revision: Option<u64>, seen: Option<Arc<Held>>) {
+        let report = self.report.load_full();
+        self.publish(Report { revision, seen, ..Report::clone(&report) }, false);
+    }
+
     /// Shows that there is no value.
-    fn absent(&self, why: Unavailable) {
+    pub(crate) fn absent(&self, why: Unavailable) {
         let report = self.report.load_full();
         if report.unavailable.as_ref() == Some(&why) {
             return;
@@ -148,6 +240,7 @@ impl<T> Cell<T> {
             origin: Origin::None,
             revision: None,
             refusal: None,
+            unknown_keys: 0,
             seen: None,
             ..Report::clone(&report)
         };
@@ -157,7 +250,7 @@ impl<T> Cell<T> {
 }
 
 /// Drops a value that is no longer shown, if no reader holds it. How that goes is the application's affair.
-fn discard<T>(old: Option<Arc<T>>) {
+pub(crate) fn discard<T>(old: Option<Arc<T>>) {
     if catch_unwind(AssertUnwindSafe(|| drop(old))).is_err() {
         tracing::error!("a value panicked when it was dropped");
     }
@@ -183,63 +276,51 @@ impl<T: Value> Cell<T> {
         }
         let seen = Some(held.clone());
         if report.seen.as_ref().is_some_and(|seen| seen.has_text_of(held)) && report.refusal.is_none() {
-            // The same value at another revision: after a reset, or put again.
-            let revision = held.known_revision();
-            return self.publish(Report { revision, seen, ..Report::clone(&report) }, false);
+            return self.restamp(held.known_revision(), seen);
         }
-        match self.decode(held) {
-            Ok(value) => {
-                let old = self.value.swap(Some(Arc::new(value)));
-                let good = Report {
-                    unavailable: None,
-                    is_known: true,
-                    origin: Origin::Live,
-                    revision: held.known_revision(),
-                    refusal: None,
-                    seen,
-                    ..Report::clone(&report)
-                };
-                self.publish(good, true);
-                discard(old);
-            }
-            Err(error) => {
-                let key = shown(&self.key).to_string();
-                tracing::warn!(key, revision = held.revision, %error, "a value is refused; the last good one stays");
-                telemetry::refused();
-                let refusal =
-                    Refusal { revision: held.revision, error: error.clone(), at: SystemTime::now() };
-                let unusable = Unavailable::Unusable { key, source: error };
-                let kept = self.value.load().is_some();
-                let bad = Report {
-                    unavailable: (!kept).then_some(unusable),
-                    is_known: true,
-                    refusal: Some(refusal),
-                    seen,
-                    ..Report::clone(&report)
-                };
-                self.publish(bad, false);
-            }
+        match decode(held) {
+            Ok(value) => self.accept(value, |report| {
+                report.revision = held.known_revision();
+                report.seen = seen;
+            }),
+            Err(error) => self.refuse(Refusal::log(&self.key, held.revision, error), seen),
         }
-    }
-
-    /// Decoding is the application's code where `T` is: a panic in it refuses the value, and that is all.
-    fn decode(&self, held: &Held) -> Result<T, ValueError> {
-        catch_unwind(AssertUnwindSafe(|| value::decode(&held.value_type, &held.value)))
-            .unwrap_or_else(|_| Err(ValueError::refused::<T>("its decoding panicked")))
     }
 }
 
-impl<T: Value> AnyCell for Cell<T> {
-    fn offer(&self, snapshot: &Snapshot) {
-        let key = || shown(&self.key).to_string();
-        if !snapshot.covers(&self.key) {
+/// Decoding is the application's code where `T` is: a panic in it refuses the value, and that is all.
+pub(crate) fn decode<T: Value>(held: &Held) -> Result<T, ValueError> {
+    catch_unwind(AssertUnwindSafe(|| value::decode(&held.value_type, &held.value)))
+        .unwrap_or_else(|_| Err(ValueError::refused::<T>("its decoding panicked")))
+}
+
+impl Refusal {
+    /// A refusal of what `key` came with, which a line of the log tells as well.
+    pub(crate) fn log(key: &str, revision: u64, error: ValueError) -> Self {
+        let key = shown(key).to_string();
+        tracing::warn!(key, revision, %error, "a value is refused; the last good one stays");
+        telemetry::refused();
+        Self { key, revision, error, at: SystemTime::now() }
+    }
+}
+
+impl<T: Value> Source<T> for OneKey {
+    fn offer(&self, cell: &Cell<T>, snapshot: &Snapshot, _: &Changed) {
+        let key = || shown(&cell.key).to_string();
+        if !snapshot.covers(&cell.key) {
             return; // Nothing is known yet: the key is still to be joined.
         }
-        match snapshot.held(&self.key) {
-            Some(held) => self.present(held),
-            None if snapshot.denies(&self.key) => self.absent(Unavailable::Denied { key: key() }),
-            None => self.absent(Unavailable::Missing { key: key() }),
+        match snapshot.held(&cell.key) {
+            Some(held) => cell.present(held),
+            None if snapshot.denies(&cell.key) => cell.absent(Unavailable::Denied { key: key() }),
+            None => cell.absent(Unavailable::Missing { key: key() }),
         }
+    }
+}
+
+impl<T: Send + Sync + 'static> AnyCell for Cell<T> {
+    fn offer(&self, snapshot: &Snapshot, changed: &Changed) {
+        self.source.offer(self, snapshot, changed);
     }
 
     fn fail(&self, why: Unavailable) {
@@ -250,12 +331,24 @@ impl<T: Value> AnyCell for Cell<T> {
         &self.key
     }
 
+    fn followed(&self) -> Vec<Arc<str>> {
+        Self::followed(self)
+    }
+
+    fn parts(&self) -> &[Arc<dyn AnyCell>] {
+        self.source.parts()
+    }
+
     fn report(&self) -> Arc<Report> {
         self.report.load_full()
     }
 
     fn versions(&self) -> watch::Receiver<Versions> {
         self.versions.subscribe()
+    }
+
+    fn version(&self) -> u64 {
+        self.versions.borrow().value
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -265,10 +358,9 @@ impl<T: Value> AnyCell for Cell<T> {
 
 impl<T> Drop for Cell<T> {
     fn drop(&mut self) {
-        // A source says its own farewell.
-        if let (Some(commands), None) = (&self.commands, &self.source) {
+        if let Some(commands) = &self.commands {
             // Without a worker there is nobody to tell.
-            let _ = commands.send(Command::Unwatch(self.key.clone()));
+            self.followed().into_iter().for_each(|key| _ = commands.send(Command::Unwatch(key)));
         }
     }
 }

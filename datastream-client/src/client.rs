@@ -10,7 +10,7 @@ use datastream::proto::{self, Data, ListCapabilitiesRequest, ListCapabilitiesRes
 use datastream::value::{self, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cell::{AnyCell, Cell};
+use crate::cell::{AnyCell, Cell, OneKey};
 use crate::config::Limits;
 use crate::declared::{Names, Setting};
 use crate::error::{CallError, Disconnect, Unavailable};
@@ -139,7 +139,7 @@ impl Client {
                 cell
             }
             Err(source) => {
-                let cell = Arc::new(Cell::<T>::new(Arc::from(key), None));
+                let cell = Arc::new(Cell::<T>::new(Arc::from(key), OneKey, None));
                 cell.fail(Unavailable::NotAKey { key: shown(key).to_string(), source });
                 let any: Arc<dyn AnyCell> = cell.clone();
                 self.inner.shared.note_unfollowed(&any);

@@ -130,6 +130,12 @@ pub enum Unavailable {
         /// What the handle allows.
         max_age: Duration,
     },
+    /// Handles of several clients were combined: they have no position in common.
+    #[error("`{key}` are keys of several clients: combine handles of one")]
+    SeveralClients {
+        /// The keys, escaped and cut.
+        key: String,
+    },
 }
 
 /// Some handles have no value after all the time there was; by [`Client::ready_all`](crate::Client::ready_all).

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use crate::client::{Client, Inner, Seen, Written};
 use crate::config::Limits;
 use crate::error::{CallError, Disconnect};
-use crate::session::Link;
+use crate::session::{Changed, Link};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::status::Peer;
@@ -183,7 +183,9 @@ impl Open {
     /// Whoever no longer waits for an answer is no failure.
     fn obey(&mut self, command: Command, shared: &Shared) {
         match command {
-            Command::Watch(cell) => Weak::upgrade(&cell).iter().for_each(|cell| cell.offer(&self.snapshot)),
+            Command::Watch(cell) => {
+                Weak::upgrade(&cell).iter().for_each(|cell| cell.offer(&self.snapshot, &Changed::All));
+            }
             Command::Unwatch(key) => drop(shared.sweep(&key)),
             Command::Push(data, reply) => drop(reply.send(self.push(shared, data))),
             Command::List(_, reply) => drop(reply.send(Ok(self.list()))),
@@ -205,7 +207,7 @@ impl Open {
         if !self.snapshot.text(&data.key).is_none_or(is_same) {
             return Err(CallError::Conflict("the key has another type".to_owned()));
         }
-        let is_watched = !shared.cells_of(&data.key).is_empty();
+        let is_watched = !shared.touched_by(&Changed::Keys(vec![data.key.as_str().into()])).is_empty();
         self.change(shared, data);
         let seen = if is_watched { Seen::Applied } else { Seen::NotWatched };
         Ok(Written { position: self.snapshot.position().cloned(), seen })
@@ -218,7 +220,8 @@ impl Open {
         let entry = HashMap::from([(key.clone(), Data { revision, ..data })]);
         self.snapshot.merge(entry, None, &mut BTreeSet::new());
         self.publish(shared, revision);
-        shared.cells_of(&key).iter().for_each(|cell| cell.offer(&self.snapshot));
+        let changed = Changed::Keys(vec![key.into()]);
+        shared.touched_by(&changed).iter().for_each(|cell| cell.offer(&self.snapshot, &changed));
     }
 
     fn publish(&mut self, shared: &Shared, revision: u64) {
@@ -234,7 +237,6 @@ impl Open {
                 .text(key)
                 .map(|(_, value_type)| value_type.to_owned())
                 .unwrap_or_default(),
-            ..Capability::default()
         };
         let capabilities = self.snapshot.keys().map(capability).collect();
         ListCapabilitiesResponse { capabilities, ..ListCapabilitiesResponse::default() }

@@ -18,15 +18,18 @@
 //! The client keeps the last good value of each setting, whatever happens to the server, the network or the
 //! value; it never panics, and it never gives up.
 
+mod bind;
 mod callback;
 mod cell;
 mod client;
+mod combine;
 mod config;
 mod declared;
 mod error;
 mod expiry;
 mod fixed;
 mod lifecycle;
+mod prefix;
 mod retry;
 #[cfg(feature = "testing")]
 pub mod session;
@@ -45,14 +48,17 @@ mod transport;
 mod watch;
 mod worker;
 
+pub use bind::BindingCheck;
 pub use callback::Callback;
 pub use client::{Capability, Client, ClientBuilder, Seen, Written};
+pub use combine::{Handles, combine};
 pub use config::Limits;
 pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
 pub use declared::{Declared, Key, Mismatch, Names, Setting};
 pub use error::{CallError, Disconnect, NotAllReady, Unavailable};
 pub use fixed::{Fixed, FixedValue};
+pub use prefix::{Change, Entries};
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
 pub use watch::{Loaded, LoadedOr, Watch, WatchOr};

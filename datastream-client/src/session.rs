@@ -95,10 +95,16 @@ impl Session {
         }
     }
 
-    /// Whether this very key is asked for.
+    /// Whether this very key or prefix is asked for.
     #[must_use]
     pub fn wants(&self, key: &Arc<str>) -> bool {
         self.wanted.contains_selector(&Selector::Key(key.clone()))
+    }
+
+    /// Whether `key` is asked for, by itself or by a prefix.
+    #[must_use]
+    pub fn follows(&self, key: &str) -> bool {
+        self.wanted.matches(key)
     }
 
     /// Whether one more key of this length can be asked for: a request has its limits.

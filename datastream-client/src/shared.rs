@@ -1,20 +1,21 @@
 //! What the worker shows and the handles read.
 
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use datastream::key::ancestors;
 use datastream::value::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::cell::{AnyCell, Cell};
+use crate::cell::{AnyCell, Cell, OneKey, depth};
 use crate::error::Disconnect;
-use crate::session::Link;
+use crate::session::{Changed, Link};
 use crate::snapshot::Snapshot;
 use crate::status::{Peer, State};
 use crate::worker::Command;
@@ -55,8 +56,12 @@ impl Shown {
     }
 }
 
-/// The cells of a client, by key; those of one key by the type that they decode to.
+/// The cells of a client, by key or prefix; those of one key by the type that they decode to. A cell that is made of
+/// others stands at the keys of all its parts.
 type Cells = HashMap<Arc<str>, Vec<(TypeId, Weak<dyn AnyCell>)>>;
+
+/// Stands for the type of a cell that is not looked up.
+struct Unshared;
 
 impl Shared {
     pub(crate) fn new() -> Self {
@@ -84,7 +89,7 @@ impl Shared {
         if let Some(cell) = found.and_then(|cell| cell.as_any().downcast().ok()) {
             return cell;
         }
-        let cell = Arc::new(Cell::<T>::new(Arc::from(key), Some(commands.clone())));
+        let cell = Arc::new(Cell::<T>::new(Arc::from(key), OneKey, Some(commands.clone())));
         let any: Arc<dyn AnyCell> = cell.clone();
         slots.push((wanted, Arc::downgrade(&any)));
         // The farewell of a cell that this one replaces may come before or after: the worker counts who is left.
@@ -93,26 +98,36 @@ impl Shared {
         cell
     }
 
-    /// Adds what is computed from a cell that is there already, and so comes after it whenever cells are offered
-    /// something.
-    pub(crate) fn adopt(&self, cell: &Arc<dyn AnyCell>, commands: &UnboundedSender<Command>) {
-        let weak = Arc::downgrade(cell);
-        // No cell of a key is of this type: it is never found by its key.
-        let own = TypeId::of::<dyn AnyCell>();
-        self.cells().entry(cell.key().clone()).or_default().push((own, weak.clone()));
-        // The worker lives as long as this sender.
-        let _ = commands.send(Command::Watch(weak));
+    /// Follows what `cell` follows; the worker hears of it. It is not shared with others of its key and type.
+    pub(crate) fn add<T>(&self, cell: &Arc<Cell<T>>, commands: &UnboundedSender<Command>)
+    where
+        T: Send + Sync + 'static,
+    {
+        let any: Arc<dyn AnyCell> = cell.clone();
+        let mut cells = self.cells();
+        for key in cell.followed() {
+            cells.entry(key).or_default().push((TypeId::of::<Unshared>(), Arc::downgrade(&any)));
+        }
+        let _ = commands.send(Command::Watch(Arc::downgrade(&any)));
     }
 
-    /// The cells of `key` that somebody holds.
-    pub(crate) fn cells_of(&self, key: &str) -> Vec<Arc<dyn AnyCell>> {
+    /// The cells that somebody holds and that `changed` concerns, parts before what is made of them.
+    pub(crate) fn touched_by(&self, changed: &Changed) -> Vec<Arc<dyn AnyCell>> {
         let cells = self.cells();
-        cells.get(key).into_iter().flatten().filter_map(|(_, cell)| cell.upgrade()).collect()
-    }
-
-    /// All cells that somebody holds.
-    pub(crate) fn all_cells(&self) -> Vec<Arc<dyn AnyCell>> {
-        self.cells().values().flatten().filter_map(|(_, cell)| cell.upgrade()).collect()
+        let held = |slots: &Vec<(TypeId, Weak<dyn AnyCell>)>| -> Vec<_> {
+            slots.iter().filter_map(|(_, cell)| cell.upgrade()).collect()
+        };
+        let mut touched: Vec<_> = match changed {
+            Changed::All => cells.values().flat_map(held).collect(),
+            Changed::Keys(keys) => {
+                let names: BTreeSet<&str> =
+                    keys.iter().flat_map(|key| ancestors(key).chain([&**key])).collect();
+                names.into_iter().filter_map(|name| cells.get(name)).flat_map(held).collect()
+            }
+        };
+        drop(cells);
+        touched.sort_by_cached_key(|cell| depth(cell.as_ref()));
+        touched
     }
 
     /// Notes a cell of what is no key, which nobody will follow.
@@ -125,7 +140,10 @@ impl Shared {
     /// All cells that somebody holds, also those of what is no key.
     pub(crate) fn every_cell(&self) -> Vec<Arc<dyn AnyCell>> {
         let unfollowed = self.unfollowed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.all_cells().into_iter().chain(unfollowed.iter().filter_map(Weak::upgrade)).collect()
+        self.touched_by(&Changed::All)
+            .into_iter()
+            .chain(unfollowed.iter().filter_map(Weak::upgrade))
+            .collect()
     }
 
     /// Takes out the cells of `key` that nobody holds. Returns whether none is left.
@@ -195,10 +213,11 @@ impl Shared {
         }
     }
 
-    /// As [`state`](Self::state), for one key of which something is known.
-    pub(crate) fn key_state(&self, key: &str) -> (State, Instant) {
+    /// As [`state`](Self::state), for some keys: if one is not followed, they are stale.
+    pub(crate) fn state_of(&self, keys: &[Arc<str>]) -> (State, Instant) {
         let (state, since) = self.state();
-        match self.snapshot.load().interrupted_at(key) {
+        let snapshot = self.snapshot.load();
+        match keys.iter().filter_map(|key| snapshot.interrupted_at(key)).min() {
             Some(at) if state == State::Ready => (State::Stale, since.max(self.started + at)),
             _ => (state, since),
         }

@@ -96,6 +96,11 @@ impl Snapshot {
         &self.covered
     }
 
+    /// The revision of the position, if the server has such.
+    pub(crate) fn known_revision(&self) -> Option<u64> {
+        self.position.as_ref().map(|position| position.revision)
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.position.as_ref().map_or(0, |position| position.revision)
     }
@@ -145,16 +150,20 @@ impl Snapshot {
     }
 
     fn forget(&mut self, entry: &Selector) {
-        let gone: Vec<_> = self.held_by(entry).filter(|key| !self.covered.matches(key)).cloned().collect();
+        let held = self.held_by(entry).map(|(key, _)| key);
+        let gone: Vec<_> = held.filter(|key| !self.covered.matches(key)).cloned().collect();
         for key in &gone {
             self.values.remove_mut(key);
         }
     }
 
-    /// The keys with a value that `entry` asks for.
-    fn held_by<'a>(&'a self, entry: &'a Selector) -> impl Iterator<Item = &'a Arc<str>> {
+    /// The values that `entry` asks for, in the order of their keys.
+    pub(crate) fn held_by<'a>(
+        &'a self,
+        entry: &'a Selector,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Held>)> {
         let from = self.values.range::<str, _>((Bound::Included(entry.as_str()), Bound::Unbounded));
-        from.map(|(key, _)| key).take_while(|key| entry.matches(key))
+        from.take_while(|(key, _)| entry.matches(key))
     }
 
     /// Keeps the values for a server that knows nothing of where they come from: what is held is covered by itself,

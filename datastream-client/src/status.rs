@@ -81,7 +81,9 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// Its revision.
+    /// The key that it came with, escaped and cut; of a struct that is refused as a whole, its prefix.
+    pub key: String,
+    /// Its revision; for what is read from several keys, that of the state which was refused.
     pub revision: u64,
     /// Why.
     pub error: ValueError,
@@ -103,14 +105,17 @@ pub struct Status {
     /// What kind of server is followed, which says what the rest can mean; `None` while none is, and for a fixed
     /// handle.
     pub peer: Option<Peer>,
-    /// The revision of the value; `None` if there is none, or the server has no revisions.
+    /// The revision of the value, and for what is read from several keys that of the state which it is read from;
+    /// `None` if there is none, or the server has no revisions.
     pub revision: Option<u64>,
     /// Where the value comes from.
     pub origin: Origin,
     /// Why there is no value; `None` if there is one.
     pub unavailable: Option<Unavailable>,
-    /// The newest value, if it could not be used.
+    /// The newest value, if it could not be used; for a map of a prefix, that of the first such key.
     pub refusal: Option<Refusal>,
+    /// How many keys below the prefix of a [struct](crate::Client::bind) no field reads; otherwise 0.
+    pub unknown_keys: usize,
 }
 
 /// The status of a client.

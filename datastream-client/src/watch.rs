@@ -27,13 +27,13 @@ pub use or::{LoadedOr, WatchOr};
 ///
 /// A handle is cheap to clone, and keeps its client connected. It works with and without a tokio runtime.
 pub struct Watch<T> {
-    cell: Arc<Cell<T>>,
+    pub(crate) cell: Arc<Cell<T>>,
     /// The version of the value that `changed` last reported.
     seen: u64,
     /// How old the value may be, if that matters.
     expiry: Option<Arc<Expiry>>,
     /// After the cell: a client whose last handle is gone ends once it has heard so.
-    client: Option<Arc<Inner>>,
+    pub(crate) client: Option<Arc<Inner>>,
 }
 
 impl<T> Clone for Watch<T> {
@@ -301,13 +301,14 @@ impl<T> Watch<T> {
             origin,
             unavailable: (is_expired || report.unavailable.is_some()).then(|| self.unavailable()),
             refusal: report.refusal.clone(),
+            unknown_keys: report.unknown_keys,
         }
     }
 
     /// The state, and since when.
     fn state(&self, report: &Report) -> (State, Instant) {
         let Some(client) = &self.client else { return (State::Ready, report.since) };
-        let (state, since) = client.shared.key_state(&self.cell.key);
+        let (state, since) = client.shared.state_of(&self.cell.followed());
         let since = since.into_std();
         let over = self.expiry.as_ref().and_then(|expiry| expiry.over());
         match (state, over) {
@@ -345,12 +346,12 @@ impl<T: datastream::value::Value> Watch<T> {
     /// session without the worker.
     #[must_use]
     pub fn detached(key: &str) -> Self {
-        Self::new(Arc::new(Cell::new(Arc::from(key), None)), None)
+        Self::new(Arc::new(Cell::new(Arc::from(key), crate::cell::OneKey, None)), None)
     }
 
     /// Shows what `snapshot` says of the key, as the worker does when the session applies a state.
     pub fn offer(&self, snapshot: &crate::snapshot::Snapshot) {
-        crate::cell::AnyCell::offer(&*self.cell, snapshot);
+        crate::cell::AnyCell::offer(&*self.cell, snapshot, &crate::session::Changed::All);
     }
 }
 

@@ -6,7 +6,7 @@ mod runtime;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use datastream::key::{Selector, shown};
+use datastream::key::shown;
 use datastream::proto::{Data, ListCapabilitiesRequest};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
@@ -19,7 +19,7 @@ use tokio_stream::StreamMap;
 pub(crate) use calls::{ListReply, PushReply};
 pub(crate) use runtime::{Place, block_on, own, start};
 
-use crate::cell::{AnyCell, not_ready};
+use crate::cell::{AnyCell, not_ready, selector};
 use crate::error::{Disconnect, Unavailable};
 use crate::expiry::{Expiries, Expiry};
 use crate::session::{Answer, Changed, Event, Input, Link, Output, Session, StreamId};
@@ -35,9 +35,9 @@ const COMMANDS: usize = 1000;
 
 /// What a handle or a client asks of the worker.
 pub(crate) enum Command {
-    /// Follow the key of this cell.
+    /// Follow what this cell follows.
     Watch(Weak<dyn AnyCell>),
-    /// A cell of this key is gone.
+    /// A cell of this key or prefix is gone.
     Unwatch(Arc<str>),
     /// Call `PushUpdate`, then wait until it is seen here.
     Push(Data, PushReply),
@@ -142,8 +142,8 @@ impl<T: Transport> Worker<T> {
         }
         keys.retain(|key| self.shared.sweep(key) && self.session.wants(key));
         if !keys.is_empty() {
-            keys.iter().for_each(|key| self.calls.unwatched(key));
-            self.step(Event::Unwatched(keys.into_iter().map(Selector::Key).collect()));
+            self.step(Event::Unwatched(keys.iter().map(selector).collect()));
+            self.calls.unwatched(&self.session);
         }
         self.readmit();
     }
@@ -184,14 +184,15 @@ impl<T: Transport> Worker<T> {
 
     fn watch(&mut self, cell: &Arc<dyn AnyCell>) {
         let key = cell.key();
-        if !self.session.wants(key) {
+        // Parts have asked for their keys themselves, before.
+        if cell.parts().is_empty() && !self.session.wants(key) {
             if !self.session.has_room(key) {
                 self.excess.push(Arc::downgrade(cell));
                 return cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
             }
-            self.step(Event::Watched(Selector::Key(key.clone())));
+            self.step(Event::Watched(selector(key)));
         }
-        cell.offer(self.session.applied());
+        cell.offer(self.session.applied(), &Changed::All);
     }
 
     fn hear(&mut self, id: StreamId, said: Said) {
@@ -251,12 +252,7 @@ impl<T: Transport> Worker<T> {
     /// The map first, then the cells: who is woken by a cell finds its value in the map.
     fn apply(&mut self, snapshot: Arc<Snapshot>, changed: &Changed) {
         self.shared.snapshot.store(snapshot.clone());
-        match changed {
-            Changed::All => self.shared.all_cells().iter().for_each(|cell| cell.offer(&snapshot)),
-            Changed::Keys(keys) => {
-                keys.iter().flat_map(|key| self.shared.cells_of(key)).for_each(|cell| cell.offer(&snapshot))
-            }
-        }
+        self.shared.touched_by(changed).iter().for_each(|cell| cell.offer(&snapshot, changed));
         self.calls.seen(&snapshot);
     }
 

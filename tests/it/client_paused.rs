@@ -1,6 +1,9 @@
 //! The client over a transport that the test answers, in time that stands still until everybody waits.
 
+mod bind;
 mod calls;
+mod check;
+mod combine;
 mod declared;
 mod freshness;
 mod handles;
@@ -8,6 +11,7 @@ mod keys;
 mod lifecycle;
 mod map;
 mod original;
+mod prefix;
 mod scenarios;
 mod status;
 

@@ -19,6 +19,7 @@ mod client_hostile;
 mod client_live;
 mod client_paused;
 mod client_runtime;
+mod client_together;
 mod contract_key;
 mod contract_value;
 mod cost;

@@ -20,8 +20,8 @@ impl<T: Send + Sync + 'static> Watch<T> {
     #[must_use]
     pub fn map<U: Send + Sync + 'static>(&self, map: impl Fn(&T) -> U + Send + Sync + 'static) -> Watch<U> {
         let cell = self.cell.map(map);
-        if let (Some(client), Some(source)) = (&self.client, cell.source()) {
-            client.shared.adopt(source, &client.commands);
+        if let Some(client) = self.client.as_ref().filter(|_| cell.is_followed()) {
+            client.shared.add(&cell, &client.commands);
             client.attend();
         }
         Watch { expiry: self.expiry.clone(), ..Watch::new(cell, self.client.clone()) }

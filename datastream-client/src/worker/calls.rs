@@ -97,7 +97,7 @@ impl Calls {
         let written = Written { position, seen: Seen::NotWatched };
         self.last_id += 1;
         let unseen = Unseen { id: self.last_id, key, written, reply };
-        if !session.wants(&unseen.key) {
+        if !session.follows(&unseen.key) {
             return unseen.answer(Seen::NotWatched);
         }
         if unseen.written.position.is_none() {
@@ -109,10 +109,10 @@ impl Calls {
         self.seen(session.applied());
     }
 
-    /// Answers the writes of a key that nobody watches any more.
-    pub(crate) fn unwatched(&mut self, key: &str) {
-        let is_of_key = |unseen: &mut Unseen| *unseen.key == *key;
-        self.unseen.extract_if(.., is_of_key).for_each(|unseen| unseen.answer(Seen::NotWatched));
+    /// Answers the writes of keys that nobody watches any more.
+    pub(crate) fn unwatched(&mut self, session: &Session) {
+        let is_left = |unseen: &mut Unseen| !session.follows(&unseen.key);
+        self.unseen.extract_if(.., is_left).for_each(|unseen| unseen.answer(Seen::NotWatched));
     }
 
     /// Answers the writes that `snapshot` holds.

@@ -1,0 +1,278 @@
+//! The keys below a prefix as a live map.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datastream::key::shown;
+use datastream::value::Value;
+use futures_util::{Stream, StreamExt as _};
+use rpds::RedBlackTreeMapSync;
+
+use crate::cell::{Cell, Source, decode, discard, selector};
+use crate::client::Client;
+use crate::error::Unavailable;
+use crate::session::Changed;
+use crate::snapshot::{Held, Snapshot};
+use crate::status::Refusal;
+use crate::watch::Watch;
+
+impl Client {
+    /// Follows all keys below `prefix`, those that are yet to be born as well, as a map from the key to a `T`.
+    ///
+    /// ```
+    /// use datastream_client::Client;
+    ///
+    /// let limits = Client::connect("http://127.0.0.1:8080").watch_prefix::<i64>("limits/");
+    /// if let Some(limits) = limits.load().as_ref() {
+    ///     for (key, limit) in limits.iter() {
+    ///         println!("{key}: {limit}");
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// The whole map is of one position. A value that `T` cannot hold harms no other: its key keeps the last good one, if
+    /// it had any, and is among the [refusals](Entries::refusals). What changed, key by key, is told by
+    /// [`changes`](Watch::changes). If there is no such key, the map is there and empty.
+    ///
+    /// The handle is read and waited for as that of one key; each call makes one that decodes for itself, and its
+    /// clones share what is decoded. The `/` at the end of the prefix may be left out. A change costs the decoding of the
+    /// keys that it changes, and the logarithm of the number of the others. A server of the
+    /// [original](crate::Peer::Original) cannot say that a prefix is whole: with one, the handle never becomes ready.
+    #[must_use]
+    pub fn watch_prefix<T: Value>(&self, prefix: impl AsRef<str>) -> Watch<Entries<T>> {
+        self.watch_below(prefix.as_ref(), Below { is_behind: AtomicBool::new(true) })
+    }
+}
+
+/// The values of all keys below a prefix, at one position: what [`Client::watch_prefix`] shows.
+///
+/// It is immutable and shares its memory with its predecessors: a clone costs a reference count, a read the logarithm of
+/// the number of keys. Keys are whole, with their prefix.
+pub struct Entries<T> {
+    slots: RedBlackTreeMapSync<Arc<str>, Arc<Slot<T>>>,
+    /// Of those keys, the ones of which the newest value could not be used.
+    refusals: RedBlackTreeMapSync<Arc<str>, Refusal>,
+}
+
+/// What is known of one key that exists.
+struct Slot<T> {
+    /// The last good value.
+    value: Option<Arc<T>>,
+    /// What was decoded last, well or not.
+    held: Arc<Held>,
+}
+
+/// What happened to one key.
+#[non_exhaustive]
+pub enum Change<T> {
+    /// It has a value, and had none.
+    Added(Arc<T>),
+    /// It has another value.
+    Changed(Arc<T>),
+    /// It is gone, and its value with it, if it had any.
+    Removed,
+    /// Its value could not be used; the last good one stays, if there was any.
+    Refused(Refusal),
+}
+
+impl<T> Clone for Entries<T> {
+    fn clone(&self) -> Self {
+        Self { slots: self.slots.clone(), refusals: self.refusals.clone() }
+    }
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self { slots: RedBlackTreeMapSync::new_sync(), refusals: RedBlackTreeMapSync::new_sync() }
+    }
+}
+
+impl<T> Entries<T> {
+    /// The value of `key`, which is named with its prefix. Allocates nothing.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&T> {
+        self.slots.get(key)?.value.as_deref()
+    }
+
+    /// The keys that have a value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.slots.iter().filter_map(|(key, slot)| Some((&**key, slot.value.as_deref()?)))
+    }
+
+    /// The keys whose newest value could not be used, in order.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.refusals.values()
+    }
+
+    /// What is different from `before`, in the order of the keys: what came between the two counts once. Takes a step for
+    /// each key.
+    pub fn changes_since(&self, before: &Self) -> Vec<(Arc<str>, Change<T>)> {
+        let gone = before.slots.keys().filter(|key| !self.slots.contains_key(*key));
+        let mut changes: Vec<_> = gone.map(|key| (key.clone(), Change::Removed)).collect();
+        for (key, slot) in &self.slots {
+            let old = before.slots.get(key);
+            if old.is_some_and(|old| Arc::ptr_eq(old, slot)) {
+                continue;
+            }
+            let value = Slot::change(old.and_then(|old| old.value.as_ref()), slot.value.as_ref());
+            let refusal = self.refusals.get(key).filter(|refusal| before.refusals.get(key) != Some(refusal));
+            let both = value.into_iter().chain(refusal.cloned().map(Change::Refused));
+            changes.extend(both.map(|change| (key.clone(), change)));
+        }
+        changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        changes
+    }
+}
+
+impl<T> Slot<T> {
+    fn change(old: Option<&Arc<T>>, new: Option<&Arc<T>>) -> Option<Change<T>> {
+        match (old, new) {
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => None,
+            (Some(_), Some(new)) => Some(Change::Changed(new.clone())),
+            (None, Some(new)) => Some(Change::Added(new.clone())),
+            (Some(_), None) => Some(Change::Removed),
+            (None, None) => None,
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Watch<Entries<T>> {
+    /// What happens to the keys of the prefix, one after the other, beginning with all that have a value. Never ends.
+    ///
+    /// A slow reader sees what is different since it looked last, not each change between. Each round takes a step for
+    /// each key of the map.
+    ///
+    /// ```no_run
+    /// use datastream_client::{Change, Client};
+    /// use futures_util::StreamExt as _;
+    ///
+    /// # async fn follow() {
+    /// let limits = Client::connect("http://127.0.0.1:8080").watch_prefix::<i64>("limits/");
+    /// let mut changes = limits.changes();
+    /// while let Some((key, change)) = changes.next().await {
+    ///     match change {
+    ///         Change::Added(limit) | Change::Changed(limit) => println!("{key} is {limit}"),
+    ///         Change::Removed => println!("{key} is gone"),
+    ///         Change::Refused(why) => println!("{key} stays: {}", why.error),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn changes(&self) -> impl Stream<Item = (Arc<str>, Change<T>)> + Send + Unpin + use<T> {
+        let maps = self.stream().map(|map| map.map_or_else(Entries::default, |map| Entries::clone(&map)));
+        let rounds = maps.scan(Entries::default(), |before, now| {
+            let changes: VecDeque<_> = now.changes_since(before).into();
+            *before = now;
+            std::future::ready(Some(futures_util::stream::iter(changes)))
+        });
+        rounds.flatten().boxed()
+    }
+}
+
+/// How a map is made of the keys below a prefix.
+struct Below {
+    /// Whether a state may have been missed, so that each key has to be looked at.
+    is_behind: AtomicBool,
+}
+
+impl<T: Value> Source<Entries<T>> for Below {
+    fn offer(&self, cell: &Cell<Entries<T>>, snapshot: &Snapshot, changed: &Changed) {
+        if !snapshot.covers(&cell.key) {
+            self.is_behind.store(true, Ordering::Relaxed);
+            return; // Nothing is known yet: the prefix is still to be joined.
+        }
+        if snapshot.denies(&cell.key) {
+            self.is_behind.store(true, Ordering::Relaxed);
+            return cell.absent(Unavailable::Denied { key: shown(&cell.key).to_string() });
+        }
+        let was_behind = self.is_behind.swap(false, Ordering::Relaxed);
+        let before = cell.value.load_full().unwrap_or_default();
+        let after = match changed {
+            Changed::Keys(keys) if !was_behind => before.with(snapshot, &cell.key, keys),
+            _ => before.all_of(snapshot, &cell.key),
+        };
+        let is_first = cell.value.load().is_none();
+        if let Some(after) = after.or_else(|| is_first.then(Entries::default)) {
+            let refusal = after.refusals().next().cloned();
+            cell.accept(after, |report| {
+                report.revision = snapshot.known_revision();
+                report.refusal = refusal;
+            });
+        } else if *changed == Changed::All {
+            cell.restamp(snapshot.known_revision(), None);
+        }
+        discard(Some(before));
+    }
+}
+
+impl<T: Value> Entries<T> {
+    /// These entries, with what `snapshot` says of `keys`; `None` if that is nothing new.
+    fn with(&self, snapshot: &Snapshot, prefix: &str, keys: &[Arc<str>]) -> Option<Self> {
+        let mut after = self.clone();
+        let mut is_new = false;
+        for key in keys.iter().filter(|key| key.starts_with(prefix)) {
+            is_new |= match snapshot.held(key) {
+                Some(held) => after.put(key, held),
+                None => after.remove(key),
+            };
+        }
+        is_new.then_some(after)
+    }
+
+    /// The entries that `snapshot` has below `prefix`; `None` if these are the same.
+    fn all_of(&self, snapshot: &Snapshot, prefix: &Arc<str>) -> Option<Self> {
+        let mut after = self.clone();
+        let gone: Vec<_> = self.slots.keys().filter(|key| snapshot.held(key).is_none()).collect();
+        gone.iter().for_each(|key| _ = after.remove(key));
+        let prefix = selector(prefix);
+        let put = snapshot.held_by(&prefix).fold(false, |is_new, (key, held)| after.put(key, held) | is_new);
+        (put || !gone.is_empty()).then_some(after)
+    }
+
+    /// Takes in what is held of a key, and says whether that is new. The same text is not decoded again.
+    fn put(&mut self, key: &Arc<str>, held: &Arc<Held>) -> bool {
+        let before = self.slots.get(key);
+        if before.is_some_and(|before| before.held.has_text_of(held)) {
+            return false;
+        }
+        let last_good = before.and_then(|before| before.value.clone());
+        let value = match decode::<T>(held) {
+            Ok(value) => {
+                self.refusals.remove_mut(key);
+                Some(Arc::new(value))
+            }
+            Err(error) => {
+                self.refusals.insert_mut(key.clone(), Refusal::log(key, held.revision, error));
+                last_good
+            }
+        };
+        self.slots.insert_mut(key.clone(), Arc::new(Slot { value, held: held.clone() }));
+        true
+    }
+
+    fn remove(&mut self, key: &Arc<str>) -> bool {
+        self.refusals.remove_mut(key);
+        self.slots.remove_mut(key)
+    }
+}
+
+impl<T> std::fmt::Debug for Entries<T> {
+    /// Shows how many keys there are, and no value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entries").field("keys", &self.slots.size()).finish_non_exhaustive()
+    }
+}
+
+impl<T> std::fmt::Debug for Change<T> {
+    /// Shows what happened, and no value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Added(_) => f.write_str("Added"),
+            Self::Changed(_) => f.write_str("Changed"),
+            Self::Removed => f.write_str("Removed"),
+            Self::Refused(refusal) => f.debug_tuple("Refused").field(refusal).finish(),
+        }
+    }
+}
