@@ -10,6 +10,7 @@ mod map;
 mod original;
 mod scenarios;
 mod status;
+mod telemetry;
 
 use std::time::Duration;
 
