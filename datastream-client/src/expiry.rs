@@ -51,10 +51,13 @@ pub(crate) struct Expiries {
 }
 
 impl Expiries {
-    /// Adds one, and looks at it.
-    pub(crate) fn add(&mut self, expiry: Weak<Expiry>, shared: &Shared, now: Duration) {
+    /// Adds one, to be looked at together with all others that are added now.
+    pub(crate) fn add(&mut self, expiry: Weak<Expiry>, now: Duration) {
+        if self.all.len() == self.all.capacity() {
+            self.all.retain(|expiry| expiry.strong_count() > 0);
+        }
         self.all.push(expiry);
-        self.turn_all(shared, now);
+        self.due = Some(now);
     }
 
     /// When to look again, at the latest.

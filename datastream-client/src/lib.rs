@@ -15,6 +15,20 @@
 //! - A setting may be of any type that is a [`Value`]: numbers, `bool`, `String`, `Duration`, [`Json`], [`Text`],
 //!   or a type of the application.
 //!
+//! - A [`Key`] declares a setting with its default, beside its use; [`Client::check`] compares all of them with the server.
+//! - [`Watch::map`] computes once for each change, [`Watch::on_change`] calls a function for each, and
+//!   [`Watch::max_age`] prefers no value to an old one.
+//! - [`Client::fixed`] is a client without a server, for tests.
+//!
+//! With the feature `metrics`, a client counts through the facade of that name, without labels:
+//!
+//! | metric | what it is |
+//! |---|---|
+//! | `datastream_client_state` | the state of the client: 0 not ready, 1 ready, 2 stale, 4 fatal |
+//! | `datastream_client_staleness_seconds` | its age, whenever it does something: at each message, and each attempt to reconnect |
+//! | `datastream_client_reconnects_total` | how often it followed its server again after it had lost it |
+//! | `datastream_client_decode_errors_total` | how many values handles could not use |
+//!
 //! The client keeps the last good value of each setting, whatever happens to the server, the network or the
 //! value; it never panics, and it never gives up.
 

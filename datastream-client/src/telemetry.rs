@@ -1,10 +1,9 @@
 //! What a client counts, through the `metrics` facade: without the feature `metrics`, nothing.
 //!
 //! No metric names a key, a value or an address. Several clients of one process share them: a gauge then shows the
-//! one that spoke last.
+//! one that spoke last. What they are is said at the crate root.
 
-use std::time::Duration;
-
+use crate::shared::Shared;
 use crate::status::State;
 
 /// Shows the state of the client, and counts a return to its server.
@@ -25,8 +24,8 @@ pub(crate) fn changed(from: State, to: State) {
 
 /// Shows how old what is read may be.
 #[cfg(feature = "metrics")]
-pub(crate) fn age(age: Option<Duration>) {
-    if let Some(age) = age {
+pub(crate) fn age(shared: &Shared) {
+    if let Some(age) = shared.age() {
         metrics::gauge!("datastream_client_staleness_seconds").set(age.as_secs_f64());
     }
 }
@@ -41,7 +40,7 @@ pub(crate) fn refused() {
 pub(crate) fn changed(_: State, _: State) {}
 
 #[cfg(not(feature = "metrics"))]
-pub(crate) fn age(_: Option<Duration>) {}
+pub(crate) fn age(_: &Shared) {}
 
 #[cfg(not(feature = "metrics"))]
 pub(crate) fn refused() {}

@@ -168,7 +168,7 @@ impl<T: Transport> Worker<T> {
             Command::Unwatch(key) => self.unwatch(vec![key]),
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
             Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
-            Command::Expire(expiry) => self.expiries.add(expiry, &self.shared, self.shared.started.elapsed()),
+            Command::Expire(expiry) => self.expiries.add(expiry, self.shared.started.elapsed()),
             Command::Close => self.close(),
             Command::After(delay, reply) => self.timers.push(remind(delay, reply).boxed()),
         }
@@ -224,7 +224,7 @@ impl<T: Transport> Worker<T> {
         if let Some(before) = self.shared.settle() {
             telemetry::changed(before, self.shared.state().0);
         }
-        telemetry::age(self.shared.age());
+        telemetry::age(&self.shared);
         self.expiries.look(&self.shared, now);
     }
 

@@ -14,6 +14,7 @@ mod original;
 mod prefix;
 mod scenarios;
 mod status;
+mod telemetry;
 
 use std::time::Duration;
 

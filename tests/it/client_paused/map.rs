@@ -35,6 +35,13 @@ async fn a_mapped_handle_is_computed_once_for_each_change_and_not_at_reads() {
     assert_eq!((double.get(), double.clone().get(), calls.load(Ordering::Relaxed)), (Some(22), Some(22), 2));
     let status = double.status();
     assert_eq!((status.state, status.origin, status.revision), (State::Ready, Origin::Live, Some(7)));
+    stream.say(change(8, [("n", 8, "int", "11")]));
+    settle().await;
+    assert_eq!(
+        (double.status().revision, calls.load(Ordering::Relaxed)),
+        (Some(8), 2),
+        "the same, put again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
