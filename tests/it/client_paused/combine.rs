@@ -151,7 +151,7 @@ async fn a_clone_that_panics_refuses_the_combination_and_nothing_else() {
     let both = combine((&a, &b));
     let stream = script.accept(state(5, [("a", 5, "int", "13"), B])).await;
     settle().await;
-    assert!(matches!(both.load().as_ref(), None) && b.get() == Some(2));
+    assert!(both.load().as_ref().is_none() && b.get() == Some(2));
     stream.say(change(6, [("a", 6, "int", "14")]));
     settle().await;
     assert_eq!(both.get().map(|(a, b)| (a.0, b)), Some((14, 2)));
