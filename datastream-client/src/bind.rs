@@ -1,6 +1,7 @@
 //! A whole struct, read from the keys below a prefix.
 
 mod check;
+mod deserializer;
 mod error;
 mod node;
 

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! - [`Client`] connects, reconnects, writes, and takes [`Snapshot`]s.
-//! - [`Watch`] is the handle of one setting.
+//! - [`Watch`] is the handle of one setting, and of what is made of several of one commit: a struct
+//!   ([`Client::bind`]), a map of all keys below a prefix ([`Client::watch_prefix`]), other handles ([`combine`](fn@combine)).
 //! - [`Status`] says how fresh what is read is, and [`Peer`] what can be known of the server that is followed.
 //! - A setting may be of any type that is a [`Value`]: numbers, `bool`, `String`, `Duration`, [`Json`], [`Text`],
 //!   or a type of the application.

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use datastream_client::{Client, Json, Value, Watch};
+use datastream_client::{Client, Json, Value, Watch, combine};
 use datastream_server::testing::TestServer;
 use serde::{Deserialize, Serialize};
 
@@ -122,4 +122,27 @@ fn only_the_first_read_of_a_thread_allocates() {
     });
     assert!(first.count_total <= 1, "{first:?}");
     assert_eq!(later.count_total, 0);
+}
+
+#[test]
+fn reads_of_structs_combinations_and_maps_allocate_nothing() {
+    #[derive(Clone, Copy, Deserialize)]
+    struct Limits {
+        max: i64,
+    }
+
+    let server = TestServer::start().with("limits/max", 1_i64);
+    let client = Client::connect(server.url());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let max = client.watch::<i64>("limits/max");
+    let (bound, map) = (client.bind::<Limits>("limits/"), client.watch_prefix::<i64>("limits/"));
+    let both = combine((&max, &bound));
+    runtime.block_on(async { tokio::join!(both.ready(), map.ready()) }).1.expect("they are there");
+
+    let read = |_: &Watch<i64>| {
+        black_box((bound.get().map(|limits| limits.max), both.get()));
+        black_box((bound.load().as_ref().is_some(), both.load().as_ref().is_some()));
+        assert!(map.load().as_ref().is_some_and(|map| map.get("limits/max").is_some()));
+    };
+    assert_eq!(allocations(&server, "limits/max", |n| n, read), 0);
 }
