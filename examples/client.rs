@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use datastream_client::{Capability, Client, State, Watch};
+use datastream_client::{Capability, Client, State};
 use tokio::time::sleep;
 
 #[tokio::main]
@@ -42,7 +42,7 @@ async fn list(client: &Client) -> Vec<Capability> {
 
 /// Prints a setting of any type, as it was written.
 async fn print(client: Client, key: String) {
-    let mut setting: Watch<Vec<u8>> = client.watch(&key);
+    let mut setting = client.watch::<Vec<u8>>(&key);
     loop {
         setting.changed().await;
         match client.snapshot().text(&key) {

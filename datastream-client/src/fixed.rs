@@ -234,7 +234,6 @@ impl Open {
                 .text(key)
                 .map(|(_, value_type)| value_type.to_owned())
                 .unwrap_or_default(),
-            ..Capability::default()
         };
         let capabilities = self.snapshot.keys().map(capability).collect();
         ListCapabilitiesResponse { capabilities, ..ListCapabilitiesResponse::default() }

@@ -24,7 +24,6 @@ async fn list(script: &mut Script, capabilities: &[(&str, &str)]) {
     let capability = |&(key, value_type): &(&str, &str)| Capability {
         key: key.to_owned(),
         value_type: value_type.to_owned(),
-        ..Capability::default()
     };
     let capabilities = capabilities.iter().map(capability).collect();
     let answer = ListCapabilitiesResponse { capabilities, ..ListCapabilitiesResponse::default() };
