@@ -9,7 +9,7 @@ use crate::worker::Command;
 
 impl<T> Watch<T> {
     /// A handle that has no value while the server has not confirmed it for longer than `max_age`: `get` is then
-    /// `None`, or the default of [`or`](Self::or), and [`try_get`](Self::try_get) says [`Unavailable::Stale`]. Without this a
+    /// `None`, or the default of [`or`](Self::or), and [`try_get`](Self::try_get) says [`Unavailable::Stale`](crate::Unavailable::Stale). Without this a
     /// handle keeps the last value for ever, and [`status`](Self::status) tells its age.
     ///
     /// A server confirms what it sent with each heartbeat, every 5 s unless it is set: a shorter limit than that, and some
