@@ -50,6 +50,8 @@ pub(crate) struct Report {
     pub(crate) refusal: Option<Refusal>,
     /// What was decoded last, well or not.
     seen: Option<Arc<Held>>,
+    /// What was decoded well last, but for overrides.
+    good: Option<Arc<Held>>,
 }
 
 impl Report {
@@ -68,20 +70,24 @@ pub(crate) trait AnyCell: Send + Sync {
     /// Shows that there will be no value.
     fn fail(&self, why: Unavailable);
     fn key(&self) -> &Arc<str>;
+    /// The last value that could be used, to be kept in a file beside one that cannot.
+    fn last_good(&self) -> Option<Arc<Held>> {
+        None
+    }
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 impl<T> Cell<T> {
     pub(crate) fn new(key: Arc<str>, commands: Option<mpsc::UnboundedSender<Command>>) -> Self {
-        let why = Unavailable::NotReady { key: shown(&key).to_string(), waiting_for: WAITING.to_owned() };
         let report = Report {
-            unavailable: Some(why),
+            unavailable: Some(waiting(&key)),
             is_known: false,
             since: Instant::now(),
             origin: Origin::None,
             revision: None,
             refusal: None,
             seen: None,
+            good: None,
         };
         Self {
             key,
@@ -117,19 +123,30 @@ impl<T> Cell<T> {
 
     /// Shows that there is no value.
     fn absent(&self, why: Unavailable) {
-        let report = self.report.load_full();
-        if report.unavailable.as_ref() == Some(&why) {
-            return;
+        if self.report.load().unavailable.as_ref() != Some(&why) {
+            self.empty(why, true);
         }
+    }
+
+    /// Forgets what only a file or an override said, and waits for the server.
+    fn unknown(&self) {
+        let report = self.report.load_full();
+        if matches!(report.origin, Origin::Cache | Origin::Bootstrap | Origin::Override) {
+            self.empty(waiting(&self.key), false);
+        }
+    }
+
+    fn empty(&self, why: Unavailable, is_known: bool) {
         let old = self.value.swap(None);
         let absent = Report {
             unavailable: Some(why),
-            is_known: true,
+            is_known,
+            since: self.report.load().since,
             origin: Origin::None,
             revision: None,
             refusal: None,
             seen: None,
-            ..Report::clone(&report)
+            good: None,
         };
         self.publish(absent, old.is_some());
         discard(old);
@@ -144,7 +161,11 @@ fn discard<T>(old: Option<Arc<T>>) {
 }
 
 /// What a handle waits for until the client says something better.
-pub(crate) const WAITING: &str = "waiting for the first state";
+const WAITING: &str = "waiting for the first state";
+
+fn waiting(key: &str) -> Unavailable {
+    Unavailable::NotReady { key: shown(key).to_string(), waiting_for: WAITING.to_owned() }
+}
 
 impl<T: Value> Cell<T> {
     /// Shows a value. One that cannot be used is refused, and the last good one stays.
@@ -153,44 +174,75 @@ impl<T: Value> Cell<T> {
         if report.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, held) || seen == held) {
             return;
         }
-        let seen = Some(held.clone());
-        if report.seen.as_ref().is_some_and(|seen| seen.has_text_of(held)) && report.refusal.is_none() {
-            // The same value at another revision: after a reset, or put again.
-            let revision = held.known_revision();
-            return self.publish(Report { revision, seen, ..Report::clone(&report) }, false);
+        match report.seen.as_ref().filter(|seen| seen.has_text_of(held)) {
+            // The same value at another revision, after a reset or put again; or of another origin.
+            Some(_) if report.refusal.is_none() => return self.accept(held, held, None, None),
+            Some(seen) if seen.revision == held.revision && seen.below == held.below => {
+                let seen = Some(held.clone());
+                return self.publish(Report { seen, ..Report::clone(&report) }, false);
+            }
+            _ => {}
         }
         match self.decode(held) {
-            Ok(value) => {
+            Ok(value) => self.accept(held, held, Some(value), None),
+            Err(error) => self.refuse(held, error),
+        }
+    }
+
+    /// Shows what `good` holds, because `seen` came. Without a value it is the one that is shown already.
+    fn accept(&self, seen: &Arc<Held>, good: &Arc<Held>, value: Option<T>, refusal: Option<Refusal>) {
+        let report = self.report.load_full();
+        let is_override = good.origin == Origin::Override;
+        let accepted = Report {
+            unavailable: None,
+            is_known: true,
+            since: report.since,
+            origin: good.origin,
+            revision: good.known_revision(),
+            refusal,
+            seen: Some(seen.clone()),
+            good: if is_override { report.good.clone() } else { Some(good.clone()) },
+        };
+        match value {
+            None => self.publish(accepted, false),
+            Some(value) => {
                 let old = self.value.swap(Some(Arc::new(value)));
-                let good = Report {
-                    unavailable: None,
-                    is_known: true,
-                    origin: Origin::Live,
-                    revision: held.known_revision(),
-                    refusal: None,
-                    seen,
-                    ..Report::clone(&report)
-                };
-                self.publish(good, true);
+                self.publish(accepted, true);
                 discard(old);
             }
-            Err(error) => {
-                let key = shown(&self.key).to_string();
-                tracing::warn!(key, revision = held.revision, %error, "a value is refused; the last good one stays");
-                let refusal =
-                    Refusal { revision: held.revision, error: error.clone(), at: SystemTime::now() };
-                let unusable = Unavailable::Unusable { key, source: error };
-                let kept = self.value.load().is_some();
-                let bad = Report {
-                    unavailable: (!kept).then_some(unusable),
-                    is_known: true,
-                    refusal: Some(refusal),
-                    seen,
-                    ..Report::clone(&report)
-                };
-                self.publish(bad, false);
-            }
         }
+    }
+
+    /// Refuses what came. What is shown stays, unless it is an override that is over, or there is something better
+    /// below one that cannot be used.
+    fn refuse(&self, held: &Arc<Held>, error: ValueError) {
+        let key = shown(&self.key).to_string();
+        let origin = held.origin;
+        tracing::warn!(key, revision = held.revision, ?origin, %error, "a value is refused; the last good one stays");
+        let refusal = Refusal { revision: held.revision, error: error.clone(), at: SystemTime::now() };
+        let report = self.report.load_full();
+        let shows_live = report.unavailable.is_none() && report.origin != Origin::Override;
+        let stays = shows_live && (origin != Origin::Override || report.good == held.below);
+        // What an override hides may be that there is no value: then no older one comes back.
+        let good = report.good.iter().filter(|_| origin != Origin::Override || held.below.is_some());
+        let below = std::iter::successors(held.below.as_ref(), |held| held.below.as_ref());
+        let mut instead = below.chain(good).filter(|_| !stays);
+        if let Some((good, value)) = instead.find_map(|good| Some((good, self.decode(good).ok()?))) {
+            return self.accept(held, good, Some(value), Some(refusal));
+        }
+        if !shows_live {
+            discard(self.value.swap(None));
+        }
+        let unusable = Unavailable::Unusable { key, source: error };
+        let bad = Report {
+            unavailable: (!shows_live).then_some(unusable),
+            is_known: true,
+            origin: if shows_live { report.origin } else { Origin::None },
+            refusal: Some(refusal),
+            seen: Some(held.clone()),
+            ..Report::clone(&report)
+        };
+        self.publish(bad, report.origin == Origin::Override);
     }
 
     /// Decoding is the application's code where `T` is: a panic in it refuses the value, and that is all.
@@ -204,7 +256,7 @@ impl<T: Value> AnyCell for Cell<T> {
     fn offer(&self, snapshot: &Snapshot) {
         let key = || shown(&self.key).to_string();
         if !snapshot.covers(&self.key) {
-            return; // Nothing is known yet: the key is still to be joined.
+            return self.unknown(); // The key is still to be joined.
         }
         match snapshot.held(&self.key) {
             Some(held) => self.present(held),
@@ -219,6 +271,10 @@ impl<T: Value> AnyCell for Cell<T> {
 
     fn key(&self) -> &Arc<str> {
         &self.key
+    }
+
+    fn last_good(&self) -> Option<Arc<Held>> {
+        self.report.load().good.clone()
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

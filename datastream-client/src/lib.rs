@@ -18,10 +18,17 @@
 //! The client keeps the last good value of each setting, whatever happens to the server, the network or the
 //! value; it never panics, and it never gives up.
 
+#[cfg(feature = "testing")]
+pub mod cache;
+#[cfg(not(feature = "testing"))]
+#[allow(unreachable_pub, reason = "public for tests only")]
+mod cache;
 mod cell;
 mod client;
 mod config;
 mod error;
+mod local;
+mod overlay;
 mod retry;
 #[cfg(feature = "testing")]
 pub mod session;
@@ -39,6 +46,7 @@ mod transport;
 mod watch;
 mod worker;
 
+pub use cache::WriteError;
 pub use client::{Capability, Client, ClientBuilder, Seen, Written};
 pub use config::Limits;
 pub use datastream::position::Position;

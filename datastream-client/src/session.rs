@@ -46,6 +46,10 @@ pub struct Session {
     wanted: KeySet,
     wanted_bytes: usize,
     applied: Arc<Snapshot>,
+    /// What was kept of an earlier run; `None` once a server has said something.
+    file: Option<Arc<Snapshot>>,
+    /// Whether `applied` took something over from the file that has not been shown yet.
+    is_unshown: bool,
     /// The stream whose deliveries are applied.
     live: Option<Stream>,
     /// A stream that will take its place.
@@ -79,6 +83,8 @@ impl Session {
             wanted: KeySet::default(),
             wanted_bytes: 0,
             applied: Arc::default(),
+            file: None,
+            is_unshown: false,
             live: None,
             joining: None,
             original: None,
@@ -95,10 +101,30 @@ impl Session {
         }
     }
 
+    /// Begins with what was kept of an earlier run, until a server has said something.
+    ///
+    /// What is watched is shown as the file has it, and its position is the first that is resumed. With the first
+    /// complete state all of it is replaced at once: what only the file knows is not known then.
+    pub fn begin_with(&mut self, file: Arc<Snapshot>) {
+        self.file = Some(file);
+    }
+
+    /// Whether no server has said anything yet, and what is shown is from a file, if anything is.
+    #[must_use]
+    pub fn awaits_server(&self) -> bool {
+        self.file.is_some() || !self.applied.knows_anything()
+    }
+
     /// Whether this very key is asked for.
     #[must_use]
     pub fn wants(&self, key: &Arc<str>) -> bool {
         self.wanted.contains_selector(&Selector::Key(key.clone()))
+    }
+
+    /// Whether `key` is asked for, by itself or below a prefix.
+    #[must_use]
+    pub fn asks_for(&self, key: &str) -> bool {
+        self.wanted.matches(key)
     }
 
     /// Whether one more key of this length can be asked for: a request has its limits.
@@ -132,6 +158,9 @@ impl Session {
         let mut step = Step::default();
         let Input { now, random, event } = input;
         let out = &mut step.outputs;
+        if !matches!(event, Event::Watched(_)) && std::mem::take(&mut self.is_unshown) {
+            out.push(Output::Apply(self.applied.clone(), Changed::Keys(Vec::new())));
+        }
         // First: a word that lay unread until after the limit revives nothing.
         self.drop_silent(now, random, out);
         match event {
@@ -156,7 +185,7 @@ impl Session {
             Event::Woken => {}
         }
         self.keep_time(now, random, out);
-        step.wake_at = self.wake_at();
+        step.wake_at = if self.is_unshown { Some(now) } else { self.wake_at() };
         step
     }
 
@@ -168,7 +197,12 @@ impl Session {
         if self.original.is_some() {
             return self.original_watched(now, &entry, out);
         }
-        Arc::make_mut(&mut self.applied).cover_included(&entry);
+        let applied = Arc::make_mut(&mut self.applied);
+        if self.file.as_ref().is_some_and(|file| applied.take_from_file(file, &entry)) {
+            // Many keys are watched one after the other: all of them are shown in the step after.
+            self.is_unshown = true;
+        }
+        applied.cover_included(&entry);
         for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
             stream.cover_included(&entry);
         }
@@ -264,8 +298,13 @@ impl Session {
         silent.chain(syncing).chain(probing).chain(again).chain(self.open_at).min()
     }
 
-    /// Opens a stream beside the live one; without one it makes contact, because the server may be another.
+    /// Opens a stream beside the live one; without one it makes contact, because the server may be another. A file
+    /// with a position makes it a reconnect.
     fn open(&mut self, now: Duration, out: &mut Vec<Output>) {
+        if !self.has_synced && self.applied.position().is_some() {
+            self.has_synced = true;
+            out.push(Output::Link(Link::Connecting));
+        }
         if !self.has_synced {
             self.sync(now, out);
         } else if self.live.is_some() {

@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use datastream::value::Value;
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// Why keys that are watched anew are not followed yet, although the others are.
     pub(crate) trouble: ArcSwapOption<Disconnect>,
     pub(crate) started: Instant,
+    /// When a server confirmed what a file says, by the clock of the machine, while that is what is shown.
+    pub(crate) kept: ArcSwapOption<SystemTime>,
     /// When the server last confirmed that there is nothing newer, in milliseconds after `started`, plus one;
     /// 0: never.
     confirmed: AtomicU64,
@@ -44,6 +46,7 @@ impl Shared {
             link: ArcSwap::from_pointee((Link::Idle, started)),
             trouble: ArcSwapOption::empty(),
             started,
+            kept: ArcSwapOption::empty(),
             confirmed: AtomicU64::new(0),
             alive_until: AtomicU64::new(u64::MAX),
             cells: Mutex::default(),
@@ -110,7 +113,10 @@ impl Shared {
 
     /// How long ago the server last confirmed that there is nothing newer.
     pub(crate) fn age(&self) -> Option<Duration> {
-        let confirmed = self.confirmed.load(Ordering::Acquire).checked_sub(1)?;
+        let Some(confirmed) = self.confirmed.load(Ordering::Acquire).checked_sub(1) else {
+            let kept = self.kept.load().as_deref().copied()?;
+            return self.snapshot.load().knows_anything().then(|| kept.elapsed().unwrap_or_default());
+        };
         Some(self.started.elapsed().saturating_sub(Duration::from_millis(confirmed)))
     }
 
@@ -125,6 +131,8 @@ impl Shared {
                 None => (State::Ready, link.1),
             },
             Link::Lost(_) => (State::Stale, link.1),
+            // From a file, or an override.
+            Link::Idle | Link::Connecting if self.snapshot.load().knows_anything() => (State::Stale, link.1),
             Link::Idle | Link::Connecting => (State::NotReady, link.1),
         }
     }

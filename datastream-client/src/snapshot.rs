@@ -12,6 +12,8 @@ use datastream::proto;
 use datastream::value::{self, Value, ValueError};
 use rpds::RedBlackTreeMapSync;
 
+use crate::status::Origin;
+
 /// All settings that a client watches, as of one position: reads of several keys never straddle a commit.
 ///
 /// It is immutable and shares its memory with its predecessors. Taking one costs a reference count, a read the
@@ -37,8 +39,13 @@ pub struct Held {
     pub value: Bytes,
     /// The name of its type, as it was written.
     pub value_type: Box<str>,
-    /// The revision of the change that wrote it; 0 from a server of the original, which has none.
+    /// The revision of the change that wrote it; 0 from a server of the original, which has none, and of an override.
     pub revision: u64,
+    /// Where it comes from: the server, a file, or an override.
+    pub(crate) origin: Origin,
+    /// What a handle shows that cannot use this one: the live value below an override, and in a file the last value
+    /// that every handle accepted.
+    pub(crate) below: Option<Arc<Held>>,
 }
 
 impl std::fmt::Debug for Held {
@@ -122,6 +129,62 @@ impl Snapshot {
     /// Whether something is known: that a key has a value, or has none.
     pub(crate) fn knows_anything(&self) -> bool {
         self.position.is_some() || !self.covered.is_empty()
+    }
+
+    /// The values by their keys, in order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Held>)> {
+        self.values.iter()
+    }
+
+    /// A state that is put together from elsewhere than a server.
+    pub(crate) fn assembled(
+        position: Option<Position>,
+        covered: KeySet,
+        values: impl IntoIterator<Item = (Arc<str>, Arc<Held>)>,
+    ) -> Self {
+        Self { position, covered: Arc::new(covered), values: values.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Takes over what `file` knows of what `entry` asks for, and its position. Returns whether it knows anything.
+    ///
+    /// A key is known if it has a value there: that one is missing is for a server to say.
+    pub(crate) fn take_from_file(&mut self, file: &Self, entry: &Selector) -> bool {
+        let is_known = match entry {
+            Selector::Key(key) => file.values.contains_key(key),
+            Selector::Prefix(_) => file.covered.includes(entry),
+        };
+        if is_known {
+            for key in file.held_by(entry) {
+                self.values.insert_mut(key.clone(), file.values[key].clone());
+            }
+            Arc::make_mut(&mut self.covered).insert(entry.clone());
+            self.position.clone_from(&file.position);
+        }
+        is_known
+    }
+
+    /// What is held passes for live from now on, whatever it was read from.
+    pub(crate) fn count_as_live(&mut self) {
+        let from_file: Vec<_> = self.values.iter().filter(|(_, held)| held.origin != Origin::Live).collect();
+        let live = |held: &Held| Arc::new(Held { origin: Origin::Live, ..held.clone() });
+        let live: Vec<_> = from_file.into_iter().map(|(key, held)| (key.clone(), live(held))).collect();
+        for (key, held) in live {
+            self.values.insert_mut(key, held);
+        }
+    }
+
+    /// Shows an override, above what there is.
+    pub(crate) fn lay_over(&mut self, key: &Arc<str>, held: &Held) {
+        let below = self.values.get(key).cloned();
+        if !self.covered.matches(key) {
+            Arc::make_mut(&mut self.covered).insert(Selector::Key(key.clone()));
+        }
+        self.values.insert_mut(key.clone(), Arc::new(Held { below, ..held.clone() }));
+    }
+
+    /// Whether it speaks of the same keys as `other`.
+    pub(crate) fn covers_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.covered, &other.covered) || self.covered == other.covered
     }
 
     /// Covers an entry by itself that others include already.
@@ -230,11 +293,13 @@ impl Snapshot {
 
 impl Held {
     /// Copies the value out of its message: twenty bytes would otherwise keep a megabyte alive.
-    fn new(data: &proto::Data) -> Self {
+    pub(crate) fn new(data: &proto::Data) -> Self {
         Self {
             value: Bytes::copy_from_slice(&data.value),
             value_type: data.value_type.as_str().into(),
             revision: data.revision,
+            origin: Origin::Live,
+            below: None,
         }
     }
 

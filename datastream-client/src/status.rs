@@ -56,6 +56,13 @@ pub enum Origin {
     None,
     /// From the server.
     Live,
+    /// From the [cache file](crate::ClientBuilder::cache_file): the last that an earlier run of this application heard.
+    Cache,
+    /// From the [bootstrap file](crate::ClientBuilder::bootstrap_file) that came with the application.
+    Bootstrap,
+    /// From the operator of this application, in place of what the server says: see
+    /// [`override_file`](crate::ClientBuilder::override_file).
+    Override,
     /// The default of [`or`](crate::Watch::or).
     Default,
     /// From the test that made the handle.

@@ -3,6 +3,7 @@
 mod calls;
 mod runtime;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,14 +14,17 @@ use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep_until;
 use tokio_stream::StreamMap;
 
 pub(crate) use calls::{ListReply, PushReply};
 pub(crate) use runtime::{Place, block_on, start};
 
+use crate::cache::WriteError;
 use crate::cell::AnyCell;
 use crate::error::{Disconnect, Unavailable};
+use crate::local::{self, Local};
 use crate::session::{Answer, Changed, Event, Input, Link, Output, Session, StreamId};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -41,6 +45,8 @@ pub(crate) enum Command {
     Push(Data, PushReply),
     /// Call `ListCapabilities`.
     List(ListCapabilitiesRequest, ListReply),
+    /// Write a bootstrap file.
+    WriteBootstrap(PathBuf, oneshot::Sender<Result<(), WriteError>>),
     /// Answer after this time.
     After(Duration, oneshot::Sender<()>),
 }
@@ -60,6 +66,7 @@ pub(crate) struct Worker<T> {
     commands: UnboundedReceiver<Command>,
     streams: StreamMap<StreamId, BoxStream<'static, Said>>,
     calls: Calls,
+    pub(crate) local: Local,
     timers: FuturesUnordered<BoxFuture<'static, ()>>,
     wake_at: Option<Duration>,
 }
@@ -71,14 +78,16 @@ impl<T: Transport> Worker<T> {
         shared: Arc<Shared>,
         commands: UnboundedReceiver<Command>,
         patience: Duration,
+        local: Local,
     ) -> Self {
         let calls = Calls::new(patience);
         let (streams, timers) = (StreamMap::new(), FuturesUnordered::new());
-        Self { session, transport, shared, commands, streams, calls, timers, wake_at: None }
+        Self { session, transport, shared, commands, streams, calls, local, timers, wake_at: None }
     }
 
     /// Runs until the last handle and the last client are gone.
     async fn run(&mut self) {
+        self.local.begin(&mut self.session, &self.shared).await;
         let mut commands = Vec::new();
         loop {
             // A time too far away to be told is never.
@@ -91,6 +100,10 @@ impl<T: Transport> Worker<T> {
                 Some((id, said)) = self.streams.next() => self.hear(id, said),
                 Some(done) = self.calls.next() => self.finish(done),
                 Some(()) = self.timers.next() => {}
+                keys = self.local.overlay.changed() => {
+                    self.publish(&self.session.applied().clone(), &Changed::Keys(keys.into_iter().collect()));
+                }
+                never = Local::work(&mut self.local.keeper) => match never {},
                 () = async { sleep_until(wake_at.unwrap_or(self.shared.started)).await }, if wake_at.is_some() => {
                     self.step(Event::Woken);
                 }
@@ -131,6 +144,7 @@ impl<T: Transport> Worker<T> {
             Command::Unwatch(key) => self.unwatch(vec![key]),
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
             Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
+            Command::WriteBootstrap(path, reply) => self.write_bootstrap(path, reply),
             Command::After(delay, reply) => self.timers.push(remind(delay, reply).boxed()),
         }
     }
@@ -142,8 +156,24 @@ impl<T: Transport> Worker<T> {
                 return cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
             }
             self.step(Event::Watched(Selector::Key(key.clone())));
+            self.local.overlay.meet(key);
+            if self.local.overlay.has(key) {
+                self.publish(&self.session.applied().clone(), &Changed::Keys(Vec::new()));
+            }
         }
-        cell.offer(self.session.applied());
+        cell.offer(&self.overlaid(self.session.applied()));
+    }
+
+    /// A state with the overrides of what is watched.
+    fn overlaid(&self, state: &Arc<Snapshot>) -> Arc<Snapshot> {
+        self.local.overlay.over(state, |key| self.session.asks_for(key))
+    }
+
+    fn write_bootstrap(&self, path: PathBuf, reply: oneshot::Sender<Result<(), WriteError>>) {
+        let kept = self.local.bootstrap(&self.session, self.shared.started.elapsed());
+        let cells = self.shared.all_cells();
+        // Whoever waits for it hears of it; nobody else does.
+        drop(spawn_blocking(move || reply.send(local::write_bootstrap(&path, kept, &cells))));
     }
 
     fn hear(&mut self, id: StreamId, said: Said) {
@@ -167,6 +197,9 @@ impl<T: Transport> Worker<T> {
         step.outputs.into_iter().for_each(|output| self.act(output));
         // Last: an age is never younger than the value that it is read beside.
         self.shared.confirm(self.session.confirmed(), self.session.alive_until());
+        if !self.session.awaits_server() && self.shared.kept.load().is_some() {
+            self.shared.kept.store(None);
+        }
     }
 
     fn act(&mut self, output: Output) {
@@ -184,22 +217,32 @@ impl<T: Transport> Worker<T> {
                 self.streams.insert(id, signals.boxed());
             }
             Output::Close(id) => drop(self.streams.remove(&id)),
-            Output::Apply(snapshot, changed) => self.apply(snapshot, &changed),
+            Output::Apply(snapshot, changed) => self.apply(&snapshot, &changed),
             Output::Link(link) => self.show(link),
             Output::Trouble(why) => self.complain(why),
         }
     }
 
-    /// The map first, then the cells: who is woken by a cell finds its value in the map.
-    fn apply(&mut self, snapshot: Arc<Snapshot>, changed: &Changed) {
-        self.shared.snapshot.store(snapshot.clone());
+    fn apply(&mut self, snapshot: &Arc<Snapshot>, changed: &Changed) {
         match changed {
-            Changed::All => self.shared.all_cells().iter().for_each(|cell| cell.offer(&snapshot)),
-            Changed::Keys(keys) => {
-                keys.iter().flat_map(|key| self.shared.cells_of(key)).for_each(|cell| cell.offer(&snapshot))
-            }
+            Changed::All => self.local.overlay.meet_all(snapshot.entries().map(|(key, _)| key)),
+            Changed::Keys(keys) => self.local.overlay.meet_all(keys),
         }
-        self.calls.seen(&snapshot);
+        let cells = self.publish(snapshot, changed);
+        self.calls.seen(snapshot);
+        self.local.note(snapshot, changed, &cells, &self.session, self.shared.started.elapsed());
+    }
+
+    /// The map first, then the cells: who is woken by a cell finds its value in the map. Returns the cells.
+    fn publish(&self, snapshot: &Arc<Snapshot>, changed: &Changed) -> Vec<Arc<dyn AnyCell>> {
+        let shown = self.overlaid(snapshot);
+        self.shared.snapshot.store(shown.clone());
+        let cells: Vec<_> = match changed {
+            Changed::All => self.shared.all_cells(),
+            Changed::Keys(keys) => keys.iter().flat_map(|key| self.shared.cells_of(key)).collect(),
+        };
+        cells.iter().for_each(|cell| cell.offer(&shown));
+        cells
     }
 
     fn show(&self, link: Link) {

@@ -1,9 +1,11 @@
 //! The client over a transport that the test answers, in time that stands still until everybody waits.
 
 mod calls;
+mod files;
 mod handles;
 mod keys;
 mod original;
+mod overrides;
 mod status;
 
 use std::time::Duration;

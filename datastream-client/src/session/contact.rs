@@ -64,6 +64,7 @@ impl Session {
         }
         if let Some((state, source_age)) = state {
             self.confirmed = Some((syncing.asked, source_age));
+            self.file = None;
             self.apply(state, Changed::All, out);
             out.push(Output::Link(Link::Live(Peer::Current)));
         }

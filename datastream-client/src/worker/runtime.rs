@@ -36,7 +36,11 @@ async fn run<T: Transport>(mut lifeline: Lifeline<T>) {
     if let Some(worker) = &mut lifeline.worker {
         worker.run().await;
     }
-    lifeline.worker = None;
+    // What is kept is written last, when the transport is gone already.
+    let keeper = lifeline.worker.take().and_then(|worker| worker.local.keeper);
+    if let Some(keeper) = keeper {
+        keeper.close().await;
+    }
 }
 
 /// Holds a worker that has not ended. A runtime that is shut down drops its tasks: the worker then goes on on the
