@@ -213,36 +213,46 @@ impl<T: Value> Cell<T> {
         }
     }
 
-    /// Refuses what came. What is shown stays, unless it is an override that is over, or there is something better
-    /// below one that cannot be used.
+    /// Refuses what came, and shows the last good value instead, if there is one.
     fn refuse(&self, held: &Arc<Held>, error: ValueError) {
         let key = shown(&self.key).to_string();
-        let origin = held.origin;
-        tracing::warn!(key, revision = held.revision, ?origin, %error, "a value is refused; the last good one stays");
-        let refusal = Refusal { revision: held.revision, error: error.clone(), at: SystemTime::now() };
+        let (revision, origin) = (held.revision, held.origin);
+        tracing::warn!(key, revision, ?origin, %error, "a value is refused; the last good one stays");
+        let refusal = Some(Refusal { revision, error: error.clone(), at: SystemTime::now() });
         let report = self.report.load_full();
-        let shows_live = report.unavailable.is_none() && report.origin != Origin::Override;
-        let stays = shows_live && (origin != Origin::Override || report.good == held.below);
-        // What an override hides may be that there is no value: then no older one comes back.
-        let good = report.good.iter().filter(|_| origin != Origin::Override || held.below.is_some());
-        let below = std::iter::successors(held.below.as_ref(), |held| held.below.as_ref());
-        let mut instead = below.chain(good).filter(|_| !stays);
-        if let Some((good, value)) = instead.find_map(|good| Some((good, self.decode(good).ok()?))) {
-            return self.accept(held, good, Some(value), Some(refusal));
+        if let Some((good, value)) = self.instead_of(held, &report) {
+            return self.accept(held, &good, value, refusal);
         }
-        if !shows_live {
-            discard(self.value.swap(None));
-        }
-        let unusable = Unavailable::Unusable { key, source: error };
         let bad = Report {
-            unavailable: (!shows_live).then_some(unusable),
+            unavailable: Some(Unavailable::Unusable { key, source: error }),
             is_known: true,
-            origin: if shows_live { report.origin } else { Origin::None },
-            refusal: Some(refusal),
+            since: report.since,
+            origin: Origin::None,
+            revision: None,
+            refusal,
             seen: Some(held.clone()),
-            ..Report::clone(&report)
+            good: None,
         };
-        self.publish(bad, report.origin == Origin::Override);
+        let old = self.value.swap(None);
+        self.publish(bad, old.is_some());
+        discard(old);
+    }
+
+    /// The best that is known instead of a value that is refused: what is shown already, without decoding it again;
+    /// but for an override that is over, and where there is something newer below one that cannot be used.
+    fn instead_of(&self, held: &Held, report: &Report) -> Option<(Arc<Held>, Option<T>)> {
+        let is_override = held.origin == Origin::Override;
+        let shows_good = report.unavailable.is_none() && report.origin != Origin::Override;
+        if is_override && held.below.is_none() {
+            return None; // What it hides is that there is no value: no older one comes back.
+        }
+        let below = std::iter::successors(held.below.as_ref(), |held| held.below.as_ref());
+        let mut best = below.filter(|_| is_override || !shows_good).chain(&report.good);
+        best.find_map(|good| {
+            let is_shown = shows_good && report.good.as_ref() == Some(good);
+            let value = if is_shown { None } else { Some(self.decode(good).ok()?) };
+            Some((good.clone(), value))
+        })
     }
 
     /// Decoding is the application's code where `T` is: a panic in it refuses the value, and that is all.

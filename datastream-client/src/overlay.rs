@@ -180,3 +180,38 @@ fn held(value_type: &str, text: String) -> Held {
 fn text_of(text: &str) -> Held {
     held("text/plain", text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay() -> Overlay {
+        let variable = |name: &str, text: &str| (format!("DATASTREAM_OVERRIDE_{name}"), text.to_owned());
+        let environment = Environment::of([variable("A", "1"), variable("P__X", "2"), variable("BOTH", "3")]);
+        let from_file = Values::from([(Arc::from("both"), held("int", "4".to_owned()))]);
+        Overlay { environment, from_file, ..Overlay::default() }
+    }
+
+    fn shown(overlay: &Overlay, asks_for: impl Fn(&str) -> bool) -> Vec<(String, Option<i64>)> {
+        let shown = overlay.over(&Arc::default(), asks_for);
+        let value = |key: &str| (key.to_owned(), shown.get(key).expect("it is a number"));
+        shown.keys().map(value).collect()
+    }
+
+    #[test]
+    fn a_variable_overrides_the_key_that_is_met_and_the_file_wins() {
+        let mut overlay = overlay();
+        let keys = ["a", "p/x", "both", "other"].map(Arc::from);
+        overlay.meet_all(&keys);
+        let expected = [("a", 1), ("both", 4), ("p/x", 2)].map(|(key, value)| (key.to_owned(), Some(value)));
+        assert_eq!(shown(&overlay, |_| true), expected);
+        assert_eq!(shown(&overlay, |key| key == "both"), expected[1..2], "only what is asked for");
+        assert!(overlay.has("p/x") && !overlay.has("other"));
+    }
+
+    #[test]
+    fn without_an_override_the_state_is_the_same_one() {
+        let state = Arc::new(Snapshot::default());
+        assert!(Arc::ptr_eq(&state, &overlay().over(&state, |_| false)));
+    }
+}

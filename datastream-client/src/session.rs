@@ -48,8 +48,8 @@ pub struct Session {
     applied: Arc<Snapshot>,
     /// What was kept of an earlier run; `None` once a server has said something.
     file: Option<Arc<Snapshot>>,
-    /// Whether `applied` took something over from the file that has not been shown yet.
-    is_unshown: bool,
+    /// What `applied` took over from the file since it was shown.
+    unshown: Option<Changed>,
     /// The stream whose deliveries are applied.
     live: Option<Stream>,
     /// A stream that will take its place.
@@ -84,7 +84,7 @@ impl Session {
             wanted_bytes: 0,
             applied: Arc::default(),
             file: None,
-            is_unshown: false,
+            unshown: None,
             live: None,
             joining: None,
             original: None,
@@ -158,8 +158,8 @@ impl Session {
         let mut step = Step::default();
         let Input { now, random, event } = input;
         let out = &mut step.outputs;
-        if !matches!(event, Event::Watched(_)) && std::mem::take(&mut self.is_unshown) {
-            out.push(Output::Apply(self.applied.clone(), Changed::Keys(Vec::new())));
+        if let Some(changed) = self.unshown.take_if(|_| !matches!(event, Event::Watched(_))) {
+            out.push(Output::Apply(self.applied.clone(), changed));
         }
         // First: a word that lay unread until after the limit revives nothing.
         self.drop_silent(now, random, out);
@@ -185,7 +185,7 @@ impl Session {
             Event::Woken => {}
         }
         self.keep_time(now, random, out);
-        step.wake_at = if self.is_unshown { Some(now) } else { self.wake_at() };
+        step.wake_at = if self.unshown.is_some() { Some(now) } else { self.wake_at() };
         step
     }
 
@@ -197,12 +197,8 @@ impl Session {
         if self.original.is_some() {
             return self.original_watched(now, &entry, out);
         }
-        let applied = Arc::make_mut(&mut self.applied);
-        if self.file.as_ref().is_some_and(|file| applied.take_from_file(file, &entry)) {
-            // Many keys are watched one after the other: all of them are shown in the step after.
-            self.is_unshown = true;
-        }
-        applied.cover_included(&entry);
+        self.take_from_file(&entry);
+        Arc::make_mut(&mut self.applied).cover_included(&entry);
         for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
             stream.cover_included(&entry);
         }
@@ -210,6 +206,23 @@ impl Session {
             syncing.keys.insert(entry);
         }
         self.plan_join(now + COLLECT);
+    }
+
+    /// Many keys are watched one after the other: what the file has of them is shown in the step after.
+    fn take_from_file(&mut self, entry: &Selector) {
+        let Some(file) = &self.file else { return };
+        let applied = Arc::make_mut(&mut self.applied);
+        applied.take_from_file(file, entry);
+        if !applied.covered().includes(entry) {
+            return;
+        }
+        match (&mut self.unshown, entry) {
+            (None, Selector::Key(key)) => self.unshown = Some(Changed::Keys(vec![key.clone()])),
+            (Some(Changed::Keys(keys)), Selector::Key(key)) => keys.push(key.clone()),
+            // Keys that the prefix covers from now on may be watched already.
+            (unshown, Selector::Prefix(_)) => *unshown = Some(Changed::All),
+            (Some(Changed::All), Selector::Key(_)) => {}
+        }
     }
 
     /// A key that nobody watches leaves what is shown at once. Only the next request leaves it out.

@@ -145,28 +145,29 @@ impl Snapshot {
         Self { position, covered: Arc::new(covered), values: values.into_iter().collect(), ..Self::default() }
     }
 
-    /// Takes over what `file` knows of what `entry` asks for, and its position. Returns whether it knows anything.
+    /// Takes over what `file` knows of what `entry` asks for, and its position.
     ///
     /// A key is known if it has a value there: that one is missing is for a server to say.
-    pub(crate) fn take_from_file(&mut self, file: &Self, entry: &Selector) -> bool {
+    pub(crate) fn take_from_file(&mut self, file: &Self, entry: &Selector) {
         let is_known = match entry {
             Selector::Key(key) => file.values.contains_key(key),
             Selector::Prefix(_) => file.covered.includes(entry),
         };
-        if is_known {
-            for key in file.held_by(entry) {
-                self.values.insert_mut(key.clone(), file.values[key].clone());
-            }
-            Arc::make_mut(&mut self.covered).insert(entry.clone());
-            self.position.clone_from(&file.position);
+        if !is_known {
+            return;
         }
-        is_known
+        for key in file.held_by(entry) {
+            self.values.insert_mut(key.clone(), file.values[key].clone());
+        }
+        Arc::make_mut(&mut self.covered).insert(entry.clone());
+        self.position.clone_from(&file.position);
     }
 
-    /// What is held passes for live from now on, whatever it was read from.
+    /// What is held passes for live from now on, whatever it was read from: without what a file has below it, which
+    /// handles have taken over by now.
     pub(crate) fn count_as_live(&mut self) {
         let from_file: Vec<_> = self.values.iter().filter(|(_, held)| held.origin != Origin::Live).collect();
-        let live = |held: &Held| Arc::new(Held { origin: Origin::Live, ..held.clone() });
+        let live = |held: &Held| Arc::new(Held { origin: Origin::Live, below: None, ..held.clone() });
         let live: Vec<_> = from_file.into_iter().map(|(key, held)| (key.clone(), live(held))).collect();
         for (key, held) in live {
             self.values.insert_mut(key, held);

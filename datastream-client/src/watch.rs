@@ -266,6 +266,12 @@ impl<T: datastream::value::Value> Watch<T> {
     pub fn offer(&self, snapshot: &crate::snapshot::Snapshot) {
         crate::cell::AnyCell::offer(&*self.cell, snapshot);
     }
+
+    /// What is kept of it in a file, beside `snapshot`.
+    #[must_use]
+    pub fn last_good(&self, snapshot: &crate::snapshot::Snapshot) -> crate::cache::LastGood {
+        crate::cache::last_good(&[self.cell.clone()], snapshot)
+    }
 }
 
 impl<T> std::fmt::Debug for Watch<T> {

@@ -112,16 +112,18 @@ impl<T: Transport> Worker<T> {
     }
 
     /// Farewells go first, which makes room for what is watched, and in one step: each such step copies the set of
-    /// what is covered.
+    /// what is covered. So does showing what a file has of keys that are watched.
     fn obey_all(&mut self, commands: &mut Vec<Command>) {
-        let (mut left, mut others) = (Vec::new(), Vec::new());
+        let (mut left, mut joined, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for command in commands.drain(..) {
             match command {
                 Command::Unwatch(key) => left.push(key),
+                Command::Watch(cell) => joined.push(cell),
                 other => others.push(other),
             }
         }
         self.unwatch(left);
+        self.watch_all(&joined);
         others.into_iter().for_each(|command| self.obey(command));
     }
 
@@ -136,11 +138,7 @@ impl<T: Transport> Worker<T> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Watch(cell) => {
-                if let Some(cell) = cell.upgrade() {
-                    self.watch(cell.as_ref());
-                }
-            }
+            Command::Watch(cell) => self.watch_all(&[cell]),
             Command::Unwatch(key) => self.unwatch(vec![key]),
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
             Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
@@ -149,19 +147,35 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    fn watch(&mut self, cell: &dyn AnyCell) {
-        let key = cell.key();
-        if !self.session.wants(key) {
-            if !self.session.has_room(key) {
-                return cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
-            }
-            self.step(Event::Watched(Selector::Key(key.clone())));
-            self.local.overlay.meet(key);
-            if self.local.overlay.has(key) {
-                self.publish(&self.session.applied().clone(), &Changed::Keys(Vec::new()));
-            }
+    fn watch_all(&mut self, cells: &[Weak<dyn AnyCell>]) {
+        let mut cells: Vec<_> = cells.iter().filter_map(Weak::upgrade).collect();
+        cells.retain(|cell| self.watch(cell.as_ref()));
+        if cells.is_empty() {
+            return;
         }
-        cell.offer(&self.overlaid(self.session.applied()));
+        // The map first: what a file has of them is shown in the step after those that watch.
+        self.step(Event::Woken);
+        let applied = self.session.applied().clone();
+        if cells.iter().any(|cell| self.local.overlay.has(cell.key())) {
+            self.publish(&applied, &Changed::Keys(Vec::new()));
+        }
+        let shown = self.overlaid(&applied);
+        cells.iter().for_each(|cell| cell.offer(&shown));
+    }
+
+    /// Returns whether the key of the cell is watched now.
+    fn watch(&mut self, cell: &dyn AnyCell) -> bool {
+        let key = cell.key();
+        if self.session.wants(key) {
+            return true;
+        }
+        if !self.session.has_room(key) {
+            cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
+            return false;
+        }
+        self.step(Event::Watched(Selector::Key(key.clone())));
+        self.local.overlay.meet(key);
+        true
     }
 
     /// A state with the overrides of what is watched.

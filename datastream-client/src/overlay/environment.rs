@@ -24,7 +24,8 @@ impl Environment {
         }))
     }
 
-    fn of(texts: impl IntoIterator<Item = (String, String)>) -> Self {
+    /// These very variables.
+    pub(super) fn of(texts: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { texts: texts.into_iter().collect() }
     }
 

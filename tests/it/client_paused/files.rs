@@ -160,6 +160,26 @@ async fn a_client_that_ends_leaves_its_newest_state_and_drops_no_key_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_ends_between_two_writes_does_not_narrow_its_file() {
+    let folder = folder();
+    let path = kept(&folder).await;
+    let (client, mut script) = keeping(&path);
+    let (a, n) = (client.watch::<i64>("a"), client.watch::<i64>("n"));
+    let stream = script.subscribe().await;
+    stream.say(resume(6, [("a", 6, "int", "6")]));
+    settle().await;
+    drop(a);
+    settle().await;
+    stream.say(change(7, [("n", 7, "int", "7")]));
+    settle().await;
+    end(client, n, script).await;
+    let (client, _script) = keeping(&path);
+    let (a, n) = (client.watch::<i64>("a"), client.watch::<i64>("n"));
+    settle().await;
+    assert_eq!((a.get(), n.get()), (Some(6), Some(70000)), "all of it is as it was some seconds before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_file_is_written_at_most_once_per_interval_and_has_the_latest_then() {
     let folder = folder();
     let path = folder.path().join("cache");

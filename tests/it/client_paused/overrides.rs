@@ -88,6 +88,7 @@ async fn an_override_that_cannot_be_used_is_refused_and_the_live_value_goes_on()
     assert_eq!(narrow.get(), Some(2), "and the last good one of it");
     stream.say(deletion(8, "n"));
     settle().await;
+    assert_eq!((narrow.get(), wide.get()), (None, Some(300)), "what was deleted does not come back");
     fs::remove_file(&path).expect("it is there");
     pass(LOOK).await;
     assert_eq!((narrow.get(), wide.get()), (None, None));

@@ -42,12 +42,10 @@ fn what_is_watched_is_shown_at_once_and_nothing_else() {
     let mut machine = watching(["a", "new"]);
     assert_eq!((machine.shown(), machine.revision()), (vec![("a", "1")], 5));
     assert!(!machine.session.applied().covers("new"), "nothing is known of it");
-    assert_eq!(
-        machine.wait(0).applied(),
-        Some(&Changed::Keys(Vec::new())),
-        "the state is shown in the same moment"
-    );
+    let outputs = machine.wait(0);
+    assert_eq!(outputs.applied(), Some(&Changed::Keys(vec!["a".into()])), "it is shown in the same moment");
     machine.watch("p/");
+    assert_eq!(machine.wait(0).applied(), Some(&Changed::All));
     assert_eq!(machine.shown(), [("a", "1"), ("p/x", "2")]);
     machine.unwatch("a");
     assert_eq!(machine.shown(), [("p/x", "2")]);
@@ -134,15 +132,24 @@ fn without_a_server_the_file_stays_through_every_attempt() {
 }
 
 #[test]
-fn a_key_that_no_file_covers_is_synced_and_the_answer_ends_the_file() {
+fn a_key_that_the_file_lacks_is_synced_and_the_answer_ends_the_file() {
+    let mut machine = watching(["new"]);
+    let (sync, _) = machine.wait(10).sync().expect("there is no position to resume");
+    machine.synced(sync, Ok(state(8, [("new", 8, "3")]))).open().expect("Subscribe is called");
+    machine.watch("a");
+    assert_eq!(machine.shown(), [("new", "3")], "never two positions at once");
+}
+
+#[test]
+fn an_answer_to_sync_that_may_be_older_than_the_file_is_not_shown() {
     let mut machine = watching(["new"]);
     let (sync, _) = machine.wait(10).sync().expect("there is no position to resume");
     machine.watch("a");
-    assert_eq!(machine.shown(), [("a", "1")]);
-    let open = machine.synced(sync, Ok(state(8, [("new", 8, "3")]))).open().expect("Subscribe is called");
-    assert_eq!(machine.shown(), [("new", "3")], "never two positions at once");
-    assert_eq!(open.request.fresh, ["a"]);
-    machine.step(Event::Received(open.id, resume(8, [("a", 3, "1")])));
+    let open = machine.synced(sync, Ok(state(4, [("new", 4, "3")]))).open().expect("Subscribe is called");
+    assert_eq!((machine.shown(), machine.revision()), (vec![("a", "1")], 5));
+    assert_eq!(open.request.resume.expect("a position").revision, 5);
+    assert_eq!(open.request.fresh, ["new"]);
+    machine.step(Event::Received(open.id, resume(8, [("new", 4, "3")])));
     machine.step(Event::Received(open.id, change(9, [("a", 9, "2")])));
     assert_eq!(machine.shown(), [("a", "2"), ("new", "3")]);
 }
@@ -158,6 +165,7 @@ fn with_a_server_of_the_original_a_value_of_the_file_stays_until_it_is_replaced(
     machine.step(Event::Received(opens[0].id, said));
     assert_eq!(machine.shown(), [("a", "new"), ("p/x", "2")]);
     assert_eq!((origin(&machine, "a"), origin(&machine, "p/x")), (Origin::Live, Origin::Cache));
+    assert!(!machine.session.awaits_server(), "what it says may be kept");
 }
 
 #[test]
@@ -168,4 +176,20 @@ fn an_answer_without_the_header_ends_nothing() {
     machine.watch("a");
     machine.step(Event::Synced(sync, Answer { is_current: false, state: Ok(state(8, [("new", 8, "3")])) }));
     assert_eq!(machine.shown(), [("a", "1")], "whose answer that was is not known");
+}
+
+#[test]
+fn a_file_that_knows_some_keys_of_a_prefix_does_not_know_the_prefix() {
+    let mut machine = watching(["p/"]);
+    machine.watch("p/x");
+    let file = machine.session.applied().clone();
+    let mut narrower = Snapshot::clone(&file);
+    narrower.uncover(&Selector::parse("p/").expect("a prefix"));
+    narrower.take_from_file(&file, &Selector::parse("p/x").expect("a key"));
+    let mut machine = Machine::new(Limits::default());
+    machine.session.begin_with(Arc::new(narrower));
+    machine.watch("p/");
+    assert!(machine.shown().is_empty() && !machine.session.applied().covers("p/y"));
+    machine.watch("p/x");
+    assert_eq!(machine.shown(), [("p/x", "2")]);
 }
