@@ -320,7 +320,8 @@ impl ClientBuilder {
     /// The file is replaced in one step, never by the task that takes updates, at most once per
     /// [interval](Self::cache_interval), and when the client ends. A process that exits at once after its last handle
     /// was dropped may miss that last write if it has no tokio runtime; it has an older file then, never a broken one.
-    /// One file is for one client: two that share it overwrite each other.
+    /// One file is for one client: two that share it overwrite each other. It is read before the first contact, which
+    /// a slow disk delays; [`connect`](Self::connect) does not wait for it.
     ///
     /// A file that is cut, damaged, unreadable, of a newer version, of another server address, or no regular file,
     /// is as none: one warning names it, and the next good state replaces it. A path that cannot be written costs a

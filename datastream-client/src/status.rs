@@ -16,8 +16,8 @@ pub enum State {
     NotReady,
     /// The client follows its server: a change arrives as soon as it is made.
     Ready,
-    /// The client has lost its server, or its own runtime does not run: what is read was right once. It tries to
-    /// reconnect, always.
+    /// The client has lost its server, or has only a file so far, or its own runtime does not run: what is read was
+    /// right once. It tries to reconnect, always.
     Stale,
 }
 
@@ -90,7 +90,8 @@ pub struct Status {
     /// Since when the state is so.
     pub since: Instant,
     /// How old the value may be at most: the time since the server last confirmed that there is nothing newer.
-    /// `None` before the first confirmation, with a server that never confirms, and for a fixed handle.
+    /// A file tells of the last confirmation of an earlier run, by the clock of this machine. `None` without one, with a
+    /// server that never confirms, and for a fixed handle.
     pub age: Option<Duration>,
     /// What kind of server is followed, which says what the rest can mean; `None` while none is, and for a fixed
     /// handle.
@@ -113,8 +114,8 @@ pub struct ClientStatus {
     pub state: State,
     /// Since when the state is so.
     pub since: Instant,
-    /// How old what is read may be at most; `None` before the first confirmation, and with a server that never
-    /// confirms.
+    /// How old what is read may be at most, as in [`Status::age`]; `None` before the first confirmation, and with a
+    /// server that never confirms.
     pub age: Option<Duration>,
     /// What kind of server is followed; `None` while none is.
     pub peer: Option<Peer>,
