@@ -238,17 +238,15 @@ impl<T: Value> Cell<T> {
         discard(old);
     }
 
-    /// The best that is known instead of a value that is refused: what is shown already, without decoding it again;
-    /// but for an override that is over, and where there is something newer below one that cannot be used.
+    /// The best that is known instead of a value that is refused: what lies below it, or what was good before. Without
+    /// a value it is what is shown already, which is not decoded again.
     fn instead_of(&self, held: &Held, report: &Report) -> Option<(Arc<Held>, Option<T>)> {
-        let is_override = held.origin == Origin::Override;
-        let shows_good = report.unavailable.is_none() && report.origin != Origin::Override;
-        if is_override && held.below.is_none() {
+        if held.origin == Origin::Override && held.below.is_none() {
             return None; // What it hides is that there is no value: no older one comes back.
         }
+        let shows_good = report.unavailable.is_none() && report.origin != Origin::Override;
         let below = std::iter::successors(held.below.as_ref(), |held| held.below.as_ref());
-        let mut best = below.filter(|_| is_override || !shows_good).chain(&report.good);
-        best.find_map(|good| {
+        below.chain(&report.good).find_map(|good| {
             let is_shown = shows_good && report.good.as_ref() == Some(good);
             let value = if is_shown { None } else { Some(self.decode(good).ok()?) };
             Some((good.clone(), value))

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use datastream_client::{Client, Origin, State, Unavailable};
 
+use futures_util::FutureExt as _;
+
 use super::{pass, settle};
 use crate::captured_log;
 use crate::scripted::{self, Script, change, deletion, state};
@@ -74,18 +76,24 @@ async fn an_override_that_cannot_be_used_is_refused_and_the_live_value_goes_on()
     let (client, mut script) = overridden(&path);
     let (narrow, wide) = (client.watch::<u8>("n"), client.watch::<i64>("n"));
     let stream = script.accept(state(5, [("n", 3, "int", "1")])).await;
+    settle().await;
+    let mut narrow_changes = narrow.clone();
+    narrow_changes.changed().await;
     fs::write(&path, r#"{"n": 300}"#).expect("the folder can be written");
     pass(LOOK).await;
+    assert_eq!(narrow_changes.changed().now_or_never(), None, "a refused value is no change");
     assert_eq!((narrow.get(), narrow.status().origin), (Some(1), Origin::Live));
     assert_eq!((wide.get(), wide.status().origin), (Some(300), Origin::Override));
     assert!(narrow.status().refusal.is_some() && wide.status().refusal.is_none());
     stream.say(change(6, [("n", 6, "int", "2")]));
     settle().await;
+    narrow_changes.changed().await;
     assert_eq!((narrow.get(), wide.get()), (Some(2), Some(300)), "it is the live value that goes on");
     assert!(narrow.status().refusal.is_some());
     stream.say(change(7, [("n", 7, "int", "400")]));
     settle().await;
     assert_eq!(narrow.get(), Some(2), "and the last good one of it");
+    assert_eq!(narrow_changes.changed().now_or_never(), None, "which is no change");
     stream.say(deletion(8, "n"));
     settle().await;
     assert_eq!((narrow.get(), wide.get()), (None, Some(300)), "what was deleted does not come back");
