@@ -270,7 +270,8 @@ impl<T: datastream::value::Value> Watch<T> {
     /// What is kept of it in a file, beside `snapshot`.
     #[must_use]
     pub fn last_good(&self, snapshot: &crate::snapshot::Snapshot) -> crate::cache::LastGood {
-        crate::cache::last_good(&[self.cell.clone()], snapshot)
+        let cell: Arc<dyn crate::cell::AnyCell> = self.cell.clone();
+        crate::cache::last_good(&[cell], snapshot)
     }
 }
 
