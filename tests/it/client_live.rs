@@ -74,7 +74,8 @@ async fn an_application_that_starts_while_its_server_is_down_has_its_last_settin
     let connect = || Client::builder(server.url()).cache_file(&path).connect();
     let client = connect();
     let (max, rate) = (client.watch::<i64>("max_connections"), client.watch::<i64>("rate"));
-    (max.ready().await.expect("it is there"), rate.ready().await.expect("it is there"));
+    max.ready().await.expect("it is there");
+    rate.ready().await.expect("it is there");
     until("the file is written", || path.is_file()).await;
     drop((client, max, rate));
 
