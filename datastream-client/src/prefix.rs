@@ -181,7 +181,8 @@ impl<T: Value> Source<Entries<T>> for Below {
     fn offer(&self, cell: &Cell<Entries<T>>, snapshot: &Snapshot, changed: &Changed) {
         if !snapshot.covers(&cell.key) {
             self.is_behind.store(true, Ordering::Relaxed);
-            return; // Nothing is known yet: the prefix is still to be joined.
+            cell.unknown();
+            return; // The prefix is still to be joined.
         }
         if snapshot.denies(&cell.key) {
             self.is_behind.store(true, Ordering::Relaxed);
@@ -193,15 +194,16 @@ impl<T: Value> Source<Entries<T>> for Below {
             Changed::Keys(keys) if !was_behind => before.with(snapshot, &cell.key, keys),
             _ => before.all_of(snapshot, &cell.key),
         };
+        let (revision, origin) = (snapshot.known_revision(), snapshot.origin_below(&cell.key));
         let is_first = cell.value.load().is_none();
         if let Some(after) = after.or_else(|| is_first.then(Entries::default)) {
             let refusal = after.refusals().next().cloned();
             cell.accept(after, |report| {
-                report.revision = snapshot.known_revision();
+                (report.revision, report.origin) = (revision, origin);
                 report.refusal = refusal;
             });
-        } else if *changed == Changed::All {
-            cell.restamp(snapshot.known_revision(), None);
+        } else if *changed == Changed::All || cell.report.load().origin != origin {
+            cell.restamp(|report| (report.revision, report.origin) = (revision, origin));
         }
         discard(Some(before));
     }

@@ -159,7 +159,8 @@ impl<T> Watch<T> {
         if let Some(client) = &self.client {
             let expiry = Arc::new(Expiry::new(self.cell.key.clone(), max_age));
             // A client that was closed confirms nothing any more.
-            if client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_err() {
+            let is_sent = client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_ok();
+            if !is_sent || client.shared.is_closed() {
                 expiry.end(client.shared.started.elapsed());
             }
             self.expiry = Some(expiry);
@@ -352,6 +353,13 @@ impl<T: datastream::value::Value> Watch<T> {
     /// Shows what `snapshot` says of the key, as the worker does when the session applies a state.
     pub fn offer(&self, snapshot: &crate::snapshot::Snapshot) {
         crate::cell::AnyCell::offer(&*self.cell, snapshot, &crate::session::Changed::All);
+    }
+
+    /// What is kept of it in a file, beside `snapshot`.
+    #[must_use]
+    pub fn last_good(&self, snapshot: &crate::snapshot::Snapshot) -> crate::cache::LastGood {
+        let cell: Arc<dyn crate::cell::AnyCell> = self.cell.clone();
+        crate::cache::last_good(&[cell], snapshot)
     }
 }
 
