@@ -167,28 +167,32 @@ impl<S: DeserializeOwned + Send + Sync> Source<S> for Binding<S> {
     fn offer(&self, cell: &Cell<S>, snapshot: &Snapshot, _: &Changed) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if !snapshot.covers(&cell.key) {
-            return; // Nothing is known yet: the prefix is still to be joined.
+            if cell.unknown() {
+                *read = None;
+            }
+            return; // The prefix is still to be joined.
         }
         if snapshot.denies(&cell.key) {
             *read = None;
             return cell.absent(Unavailable::Denied { key: shown(&cell.key).to_string() });
         }
         let entries = entries_below(&cell.key, snapshot);
-        let revision = snapshot.known_revision();
+        let (revision, origin) = (snapshot.known_revision(), snapshot.origin_below(&cell.key));
         if let Some(before) = read.as_ref().filter(|read| are_same(read, &entries)) {
-            if *before != entries && cell.report.load().refusal.is_none() {
-                cell.restamp(revision, None);
+            let report = cell.report.load();
+            if report.refusal.is_none() && (*before != entries || report.origin != origin) {
+                cell.restamp(|report| (report.revision, report.origin) = (revision, origin));
             }
             *read = Some(entries);
             return;
         }
         match self.decode(&cell.key, &entries) {
             Ok((value, unknown_keys)) => cell.accept(value, |report| {
-                report.revision = revision;
+                (report.revision, report.origin) = (revision, origin);
                 report.unknown_keys = unknown_keys;
             }),
             Err((key, error)) => {
-                cell.refuse(Refusal::log(&key, revision.unwrap_or_default(), error), None);
+                cell.refuse(Refusal::log(&key, revision.unwrap_or_default(), error));
             }
         }
         *read = Some(entries);

@@ -4,23 +4,23 @@
 //! says what the value is made of, and everything that is read and waited for is the same.
 
 mod mapped;
+mod one_key;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use datastream::key::{Selector, shown};
-use datastream::value::{self, Value, ValueError};
 use tokio::sync::{mpsc, watch};
 
 use crate::error::Unavailable;
 use crate::session::Changed;
 use crate::snapshot::{Held, Snapshot};
 use crate::status::{Origin, Refusal};
-use crate::telemetry;
 use crate::worker::Command;
+pub(crate) use one_key::{OneKey, decode};
 
 /// The latest good value of a key or a prefix as a `T`, and what is known beside it.
 ///
@@ -60,7 +60,9 @@ pub(crate) struct Report {
     /// How many keys of a prefix were not read.
     pub(crate) unknown_keys: usize,
     /// What was decoded last, well or not, if that is one value.
-    pub(crate) seen: Option<Arc<Held>>,
+    seen: Option<Arc<Held>>,
+    /// What was decoded well last, but for overrides, if that is one value.
+    good: Option<Arc<Held>>,
 }
 
 impl Report {
@@ -86,9 +88,6 @@ pub(crate) trait Source<T>: Send + Sync {
     }
 }
 
-/// A value that is read from one key.
-pub(crate) struct OneKey;
-
 /// A value that nobody replaces.
 struct Fixed;
 
@@ -105,6 +104,8 @@ pub(crate) trait AnyCell: Send + Sync {
     /// The key or prefix, or the name of a cell that is made of others.
     fn key(&self) -> &Arc<str>;
     fn versions(&self) -> watch::Receiver<Versions>;
+    /// The last value of one key that could be used, to be kept in a file beside one that cannot.
+    fn last_good(&self) -> Option<Arc<Held>>;
     /// The keys and prefixes that it follows: its own, or those of its parts.
     fn followed(&self) -> Vec<Arc<str>>;
     /// The cells that it is made of, if it is made of others.
@@ -140,6 +141,7 @@ impl<T> Cell<T> {
             refusal: None,
             unknown_keys: 0,
             seen: None,
+            good: None,
         };
         Self {
             key,
@@ -208,43 +210,56 @@ impl<T> Cell<T> {
     }
 
     /// Refuses what came; the last good value stays.
-    pub(crate) fn refuse(&self, refusal: Refusal, seen: Option<Arc<Held>>) {
-        let unusable = Unavailable::Unusable { key: refusal.key.clone(), source: refusal.error.clone() };
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        let unusable = refusal.unusable();
         let kept = self.value.load().is_some();
-        let bad = Report {
-            unavailable: (!kept).then_some(unusable),
-            is_known: true,
-            refusal: Some(refusal),
-            seen,
-            ..Report::clone(&self.report.load())
-        };
-        self.publish(bad, false);
+        self.restamp(|report| {
+            report.unavailable = (!kept).then_some(unusable);
+            report.is_known = true;
+            report.refusal = Some(refusal);
+        });
     }
 
-    /// Shows the same value at another revision: after a reset, or put again.
-    pub(crate) fn restamp(&self, revision: Option<u64>, seen: Option<Arc<Held>>) {
-        let report = self.report.load_full();
-        self.publish(Report { revision, seen, ..Report::clone(&report) }, false);
+    /// Shows the same value, with what `note` has to say of it: another revision, after a reset or put again, or
+    /// another origin.
+    pub(crate) fn restamp(&self, note: impl FnOnce(&mut Report)) {
+        let mut report = Report::clone(&self.report.load());
+        note(&mut report);
+        self.publish(report, false);
     }
 
     /// Shows that there is no value.
     pub(crate) fn absent(&self, why: Unavailable) {
-        let report = self.report.load_full();
-        if report.unavailable.as_ref() == Some(&why) {
-            return;
+        if self.report.load().unavailable.as_ref() != Some(&why) {
+            self.empty(why, |_| {});
         }
+    }
+
+    /// Forgets what only a file or an override said, and waits for the server. Returns whether there was such.
+    pub(crate) fn unknown(&self) -> bool {
+        let origin = self.report.load().origin;
+        let is_local = matches!(origin, Origin::Cache | Origin::Bootstrap | Origin::Override);
+        if is_local {
+            self.absent(not_ready(&self.key));
+        }
+        is_local
+    }
+
+    fn empty(&self, why: Unavailable, note: impl FnOnce(&mut Report)) {
         let old = self.value.swap(None);
-        let absent = Report {
+        let mut empty = Report {
             is_known: !matches!(why, Unavailable::NotReady { .. }),
             unavailable: Some(why),
+            since: self.report.load().since,
             origin: Origin::None,
             revision: None,
             refusal: None,
             unknown_keys: 0,
             seen: None,
-            ..Report::clone(&report)
+            good: None,
         };
-        self.publish(absent, old.is_some());
+        note(&mut empty);
+        self.publish(empty, old.is_some());
         discard(old);
     }
 }
@@ -265,57 +280,6 @@ fn now() -> Instant {
 pub(crate) fn not_ready(key: &str) -> Unavailable {
     let waiting_for = "waiting for the first state".to_owned();
     Unavailable::NotReady { key: shown(key).to_string(), waiting_for }
-}
-
-impl<T: Value> Cell<T> {
-    /// Shows a value. One that cannot be used is refused, and the last good one stays.
-    fn present(&self, held: &Arc<Held>) {
-        let report = self.report.load_full();
-        if report.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, held) || seen == held) {
-            return;
-        }
-        let seen = Some(held.clone());
-        if report.seen.as_ref().is_some_and(|seen| seen.has_text_of(held)) && report.refusal.is_none() {
-            return self.restamp(held.known_revision(), seen);
-        }
-        match decode(held) {
-            Ok(value) => self.accept(value, |report| {
-                report.revision = held.known_revision();
-                report.seen = seen;
-            }),
-            Err(error) => self.refuse(Refusal::log(&self.key, held.revision, error), seen),
-        }
-    }
-}
-
-/// Decoding is the application's code where `T` is: a panic in it refuses the value, and that is all.
-pub(crate) fn decode<T: Value>(held: &Held) -> Result<T, ValueError> {
-    catch_unwind(AssertUnwindSafe(|| value::decode(&held.value_type, &held.value)))
-        .unwrap_or_else(|_| Err(ValueError::refused::<T>("its decoding panicked")))
-}
-
-impl Refusal {
-    /// A refusal of what `key` came with, which a line of the log tells as well.
-    pub(crate) fn log(key: &str, revision: u64, error: ValueError) -> Self {
-        let key = shown(key).to_string();
-        tracing::warn!(key, revision, %error, "a value is refused; the last good one stays");
-        telemetry::refused();
-        Self { key, revision, error, at: SystemTime::now() }
-    }
-}
-
-impl<T: Value> Source<T> for OneKey {
-    fn offer(&self, cell: &Cell<T>, snapshot: &Snapshot, _: &Changed) {
-        let key = || shown(&cell.key).to_string();
-        if !snapshot.covers(&cell.key) {
-            return; // Nothing is known yet: the key is still to be joined.
-        }
-        match snapshot.held(&cell.key) {
-            Some(held) => cell.present(held),
-            None if snapshot.denies(&cell.key) => cell.absent(Unavailable::Denied { key: key() }),
-            None => cell.absent(Unavailable::Missing { key: key() }),
-        }
-    }
 }
 
 impl<T: Send + Sync + 'static> AnyCell for Cell<T> {
@@ -345,6 +309,10 @@ impl<T: Send + Sync + 'static> AnyCell for Cell<T> {
 
     fn versions(&self) -> watch::Receiver<Versions> {
         self.versions.subscribe()
+    }
+
+    fn last_good(&self) -> Option<Arc<Held>> {
+        self.report.load().good.clone()
     }
 
     fn version(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! The front door.
 
+mod files;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,11 +17,12 @@ use crate::config::Limits;
 use crate::declared::{Names, Setting};
 use crate::error::{CallError, Disconnect, Unavailable};
 use crate::fixed::Desk;
+use crate::local::{Local, Wish};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::status::ClientStatus;
-use crate::transport::{Grpc, Transport, shown_address};
+use crate::transport::{Grpc, Transport, server_name, shown_address};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Place, Worker};
 
@@ -107,6 +110,7 @@ impl Client {
             limits: Limits::default(),
             client_name: String::new(),
             place: Place::Caller,
+            wish: Wish::default(),
         }
     }
 
@@ -235,14 +239,16 @@ impl Client {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_transport(transport: impl Transport, limits: Limits) -> Self {
-        Self::start(transport, limits, String::new(), Place::Caller)
+        Self::builder("").limits(limits).connect_over(transport)
     }
 
-    fn start(transport: impl Transport, limits: Limits, client_name: String, place: Place) -> Self {
+    fn start(transport: impl Transport, builder: ClientBuilder) -> Self {
+        let ClientBuilder { url, limits, client_name, place, wish } = builder;
         let shared = Arc::new(Shared::new());
         let (commands, received) = mpsc::unbounded_channel();
         let session = Session::new(limits.clone(), client_name);
-        worker::start(Worker::new(session, transport, shared.clone(), received, limits.seen), place);
+        let local = Local::new(wish, server_name(&url));
+        worker::start(Worker::new(session, transport, shared.clone(), received, limits.seen, local), place);
         Self { inner: Arc::new(Inner { shared, commands, limits, desk: None }) }
     }
 }
@@ -261,6 +267,7 @@ pub struct ClientBuilder {
     limits: Limits,
     client_name: String,
     place: Place,
+    wish: Wish,
 }
 
 impl std::fmt::Debug for ClientBuilder {
@@ -271,6 +278,7 @@ impl std::fmt::Debug for ClientBuilder {
             .field("limits", &self.limits)
             .field("client_name", &shown(&self.client_name).to_string())
             .field("place", &self.place)
+            .field("wish", &self.wish)
             .finish()
     }
 }
@@ -301,7 +309,13 @@ impl ClientBuilder {
     /// Makes the client. Returns at once and never fails.
     #[must_use]
     pub fn connect(self) -> Client {
-        let transport = Grpc::new(&self.url, self.limits.clone());
-        Client::start(transport, self.limits, self.client_name, self.place)
+        Client::start(Grpc::new(&self.url, self.limits.clone()), self)
+    }
+
+    /// Makes the client, over a transport of the test's own.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn connect_over(self, transport: impl Transport) -> Client {
+        Client::start(transport, self)
     }
 }

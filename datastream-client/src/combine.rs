@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datastream::key::shown;
 use datastream::value::ValueError;
 
-use crate::cell::{AnyCell, Cell, Source};
+use crate::cell::{AnyCell, Cell, Source, not_ready};
 use crate::client::Inner;
 use crate::error::Unavailable;
 use crate::session::Changed;
@@ -99,7 +99,9 @@ impl<T: Send + Sync> Source<T> for Combination<T> {
         let reports: Vec<_> = self.parts.iter().map(|part| part.report()).collect();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if reports.iter().any(|report| !report.is_known) {
-            return; // The first state of a part is still to come.
+            // The first state of a part is still to come, or only a file has said something of it.
+            seen.clear();
+            return cell.absent(not_ready(&cell.key));
         }
         if let Some(why) = reports.iter().find_map(|report| report.unavailable.clone()) {
             seen.clear();
@@ -107,7 +109,7 @@ impl<T: Send + Sync> Source<T> for Combination<T> {
         }
         if let Some(refusal) = reports.iter().find_map(|report| report.refusal.clone()) {
             if cell.report.load().refusal.as_ref() != Some(&refusal) {
-                cell.refuse(refusal, None);
+                cell.refuse(refusal);
             }
             return;
         }
@@ -127,7 +129,7 @@ impl<T: Send + Sync> Source<T> for Combination<T> {
             Ok(None) => {} // A part without a value says why, above.
             Err(_) => {
                 let error = ValueError::refused::<T>("its Clone panicked");
-                cell.refuse(Refusal::log(&cell.key, revision.unwrap_or_default(), error), None);
+                cell.refuse(Refusal::log(&cell.key, revision.unwrap_or_default(), error));
             }
         }
     }

@@ -85,8 +85,7 @@ impl Expiries {
         let (mut due, mut over) = (None, 0);
         self.all.retain(|expiry| {
             let Some(expiry) = expiry.upgrade() else { return false };
-            let until =
-                shared.right_until(&expiry.key, now).map(|until| until.saturating_add(expiry.max_age));
+            let until = shared.expires_at(&expiry.key, expiry.max_age, now);
             expiry.turn(until.filter(|until| *until <= now));
             match until {
                 Some(until) if until <= now => over += 1,

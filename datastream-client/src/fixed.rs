@@ -11,6 +11,7 @@ use datastream::proto::{Capability, Data, ListCapabilitiesResponse};
 use datastream::value::{self, Value, ValueError, same_type};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
+use crate::cache::WriteError;
 use crate::client::{Client, Inner, Seen, Written};
 use crate::config::Limits;
 use crate::error::{CallError, Disconnect};
@@ -189,6 +190,7 @@ impl Open {
             Command::Unwatch(key) => drop(shared.sweep(&key)),
             Command::Push(data, reply) => drop(reply.send(self.push(shared, data))),
             Command::List(_, reply) => drop(reply.send(Ok(self.list()))),
+            Command::WriteBootstrap(_, reply) => drop(reply.send(Err(WriteError::NothingKnown))),
             // What is fixed is always right now.
             Command::Expire(_) => {}
             // Nothing that anybody could wait for will come.

@@ -34,6 +34,11 @@
 //! value; it never panics, and it never gives up.
 
 mod bind;
+#[cfg(feature = "testing")]
+pub mod cache;
+#[cfg(not(feature = "testing"))]
+#[allow(unreachable_pub, reason = "public for tests only")]
+mod cache;
 mod callback;
 mod cell;
 mod client;
@@ -44,6 +49,8 @@ mod error;
 mod expiry;
 mod fixed;
 mod lifecycle;
+mod local;
+mod overlay;
 mod prefix;
 mod retry;
 #[cfg(feature = "testing")]
@@ -64,6 +71,7 @@ mod watch;
 mod worker;
 
 pub use bind::BindingCheck;
+pub use cache::WriteError;
 pub use callback::Callback;
 pub use client::{Capability, Client, ClientBuilder, Seen, Written};
 pub use combine::{Handles, combine};

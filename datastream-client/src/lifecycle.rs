@@ -93,7 +93,8 @@ impl Client {
         if unready.is_empty() { Ok(()) } else { Err(NotAllReady { unready }) }
     }
 
-    /// Ends the client now, for all its clones: its task and its streams. Handles keep their last values, and say that
+    /// Ends the client now, for all its clones: its task and its streams; its
+    /// [cache file](crate::ClientBuilder::cache_file) is written when this returns. Handles keep their last values, and say that
     /// they are [stale](crate::State::Stale), and why; those with a [`max_age`](crate::Watch::max_age) have no
     /// value any more. Calls fail. A client that was closed stays so.
     ///

@@ -176,7 +176,8 @@ struct Below;
 impl<T: Value> Source<Entries<T>> for Below {
     fn offer(&self, cell: &Cell<Entries<T>>, snapshot: &Snapshot, changed: &Changed) {
         if !snapshot.covers(&cell.key) {
-            return; // Nothing is known yet: the prefix is still to be joined.
+            cell.unknown();
+            return; // The prefix is still to be joined.
         }
         if snapshot.denies(&cell.key) {
             return cell.absent(Unavailable::Denied { key: shown(&cell.key).to_string() });
@@ -187,14 +188,15 @@ impl<T: Value> Source<Entries<T>> for Below {
             Changed::Keys(keys) if !is_first => before.with(snapshot, &cell.key, keys),
             _ => before.all_of(snapshot, &cell.key),
         };
+        let (revision, origin) = (snapshot.known_revision(), snapshot.origin_below(&cell.key));
         if let Some(after) = after.or_else(|| is_first.then(Entries::default)) {
             let refusal = after.refusals().next().cloned();
             cell.accept(after, |report| {
-                report.revision = snapshot.known_revision();
+                (report.revision, report.origin) = (revision, origin);
                 report.refusal = refusal;
             });
-        } else if *changed == Changed::All {
-            cell.restamp(snapshot.known_revision(), None);
+        } else if *changed == Changed::All || cell.report.load().origin != origin {
+            cell.restamp(|report| (report.revision, report.origin) = (revision, origin));
         }
         discard(Some(before));
     }

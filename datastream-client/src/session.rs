@@ -46,6 +46,10 @@ pub struct Session {
     wanted: KeySet,
     wanted_bytes: usize,
     applied: Arc<Snapshot>,
+    /// What was kept of an earlier run; `None` once a server has said something.
+    file: Option<Arc<Snapshot>>,
+    /// What `applied` took over from the file since it was shown.
+    unshown: Option<Changed>,
     /// The stream whose deliveries are applied.
     live: Option<Stream>,
     /// A stream that will take its place.
@@ -79,6 +83,8 @@ impl Session {
             wanted: KeySet::default(),
             wanted_bytes: 0,
             applied: Arc::default(),
+            file: None,
+            unshown: None,
             live: None,
             joining: None,
             original: None,
@@ -93,6 +99,20 @@ impl Session {
             confirmed: None,
             last_id: 0,
         }
+    }
+
+    /// Begins with what was kept of an earlier run, until a server has said something.
+    ///
+    /// What is watched is shown as the file has it, and its position is the first that is resumed. With the first
+    /// complete state all of it is replaced at once: what only the file knows is not known then.
+    pub fn begin_with(&mut self, file: Arc<Snapshot>) {
+        self.file = Some(file);
+    }
+
+    /// Whether no server has said anything yet, and what is shown is from a file, if anything is.
+    #[must_use]
+    pub fn awaits_server(&self) -> bool {
+        self.file.is_some() || !self.applied.knows_anything()
     }
 
     /// Whether this very key or prefix is asked for.
@@ -138,6 +158,9 @@ impl Session {
         let mut step = Step::default();
         let Input { now, random, event } = input;
         let out = &mut step.outputs;
+        if let Some(changed) = self.unshown.take_if(|_| !matches!(event, Event::Watched(_))) {
+            out.push(Output::Apply(self.applied.clone(), changed));
+        }
         // First: a word that lay unread until after the limit revives nothing.
         self.drop_silent(now, random, out);
         match event {
@@ -162,7 +185,7 @@ impl Session {
             Event::Woken => {}
         }
         self.keep_time(now, random, out);
-        step.wake_at = self.wake_at();
+        step.wake_at = if self.unshown.is_some() { Some(now) } else { self.wake_at() };
         step
     }
 
@@ -174,6 +197,7 @@ impl Session {
         if self.original.is_some() {
             return self.original_watched(now, &entry, out);
         }
+        self.take_from_file(&entry);
         Arc::make_mut(&mut self.applied).cover_included(&entry);
         for stream in [&mut self.live, &mut self.joining].into_iter().flatten() {
             stream.cover_included(&entry);
@@ -182,6 +206,23 @@ impl Session {
             syncing.keys.insert(entry);
         }
         self.plan_join(now + COLLECT);
+    }
+
+    /// Many keys are watched one after the other: what the file has of them is shown in the step after.
+    fn take_from_file(&mut self, entry: &Selector) {
+        let Some(file) = &self.file else { return };
+        let applied = Arc::make_mut(&mut self.applied);
+        applied.take_from_file(file, entry);
+        if !applied.covered().includes(entry) {
+            return;
+        }
+        match (&mut self.unshown, entry) {
+            (None, Selector::Key(key)) => self.unshown = Some(Changed::Keys(vec![key.clone()])),
+            (Some(Changed::Keys(keys)), Selector::Key(key)) => keys.push(key.clone()),
+            // Keys that the prefix covers from now on may be watched already.
+            (unshown, Selector::Prefix(_)) => *unshown = Some(Changed::All),
+            (Some(Changed::All), Selector::Key(_)) => {}
+        }
     }
 
     /// A key that nobody watches leaves what is shown at once. Only the next request leaves it out.
@@ -270,8 +311,13 @@ impl Session {
         silent.chain(syncing).chain(probing).chain(again).chain(self.open_at).min()
     }
 
-    /// Opens a stream beside the live one; without one it makes contact, because the server may be another.
+    /// Opens a stream beside the live one; without one it makes contact, because the server may be another. A file
+    /// with a position makes it a reconnect.
     fn open(&mut self, now: Duration, out: &mut Vec<Output>) {
+        if !self.has_synced && self.applied.position().is_some() {
+            self.has_synced = true;
+            out.push(Output::Link(Link::Connecting));
+        }
         if !self.has_synced {
             self.sync(now, out);
         } else if self.live.is_some() {

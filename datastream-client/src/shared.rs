@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use datastream::key::ancestors;
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     /// Why keys that are watched anew are not followed yet, although the others are.
     pub(crate) trouble: ArcSwapOption<Disconnect>,
     pub(crate) started: Instant,
+    /// When a server confirmed what a file says, by the clock of the machine, while that is what is shown.
+    pub(crate) kept: ArcSwapOption<SystemTime>,
     /// When the server last confirmed that there is nothing newer, in milliseconds after `started`, plus one;
     /// 0: never.
     confirmed: AtomicU64,
@@ -72,6 +74,7 @@ impl Shared {
             states: watch::Sender::default(),
             trouble: ArcSwapOption::empty(),
             started,
+            kept: ArcSwapOption::empty(),
             confirmed: AtomicU64::new(0),
             alive_until: AtomicU64::new(u64::MAX),
             cells: Mutex::default(),
@@ -194,7 +197,16 @@ impl Shared {
 
     /// How long ago the server last confirmed that there is nothing newer.
     pub(crate) fn age(&self) -> Option<Duration> {
-        Some(self.started.elapsed().saturating_sub(self.confirmed()?))
+        match self.confirmed() {
+            Some(confirmed) => Some(self.started.elapsed().saturating_sub(confirmed)),
+            None => self.kept_for(),
+        }
+    }
+
+    /// How long ago a server confirmed what a file says, while that is all that is known.
+    fn kept_for(&self) -> Option<Duration> {
+        let kept = self.kept.load().as_deref().copied()?;
+        self.snapshot.load().knows_anything().then(|| kept.elapsed().unwrap_or_default())
     }
 
     /// When the server last confirmed that there is nothing newer, as time since the client began.
@@ -227,9 +239,18 @@ impl Shared {
         }
     }
 
+    /// When what is read of `key` is older than `max_age`, as time since the client began. `None` if nothing is known.
+    pub(crate) fn expires_at(&self, key: &str, max_age: Duration, now: Duration) -> Option<Duration> {
+        let until = |right: Duration| right.saturating_add(max_age);
+        match self.kept_for().filter(|_| self.confirmed().is_none()) {
+            Some(kept) => Some(until(now).saturating_sub(kept)),
+            None => self.right_until(key, now).map(until),
+        }
+    }
+
     /// Until when what is read of `key` is known to have been right, as time since the client began. With a server
     /// that confirms nothing it is right while it is followed. `None` if nothing is known.
-    pub(crate) fn right_until(&self, key: &str, now: Duration) -> Option<Duration> {
+    fn right_until(&self, key: &str, now: Duration) -> Option<Duration> {
         let interrupted = self.snapshot.load().interrupted_at(key);
         let unconfirmed = || {
             let shown = self.link.load();

@@ -12,6 +12,8 @@ use datastream::proto;
 use datastream::value::{self, Value, ValueError};
 use rpds::RedBlackTreeMapSync;
 
+use crate::status::Origin;
+
 /// All settings that a client watches, as of one position: reads of several keys never straddle a commit.
 ///
 /// It is immutable and shares its memory with its predecessors. Taking one costs a reference count, a read the
@@ -28,6 +30,10 @@ pub struct Snapshot {
     /// Those that are not followed while others are, and since when, as time since the client began. Only with a
     /// server of the original, where each has a stream.
     interrupted: Arc<BTreeMap<Selector, Duration>>,
+    /// What kind of file it is from; `None` if a server said it.
+    file: Option<Origin>,
+    /// The keys whose value is an override.
+    overridden: Arc<BTreeSet<Arc<str>>>,
 }
 
 /// A value, as it was received.
@@ -37,8 +43,13 @@ pub struct Held {
     pub value: Bytes,
     /// The name of its type, as it was written.
     pub value_type: Box<str>,
-    /// The revision of the change that wrote it; 0 from a server of the original, which has none.
+    /// The revision of the change that wrote it; 0 from a server of the original, which has none, and of an override.
     pub revision: u64,
+    /// Where it comes from: the server, a file, or an override.
+    pub(crate) origin: Origin,
+    /// What a handle shows that cannot use this one: the live value below an override, and in a file the last value
+    /// that every handle accepted.
+    pub(crate) below: Option<Arc<Held>>,
 }
 
 impl std::fmt::Debug for Held {
@@ -129,6 +140,75 @@ impl Snapshot {
         self.position.is_some() || !self.covered.is_empty()
     }
 
+    /// The values by their keys, in order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Held>)> {
+        self.values.iter()
+    }
+
+    /// A state that is put together from a file.
+    pub(crate) fn assembled(
+        file: Origin,
+        position: Option<Position>,
+        covered: KeySet,
+        values: impl IntoIterator<Item = (Arc<str>, Arc<Held>)>,
+    ) -> Self {
+        let (covered, values) = (Arc::new(covered), values.into_iter().collect());
+        Self { position, covered, values, file: Some(file), ..Self::default() }
+    }
+
+    /// Takes over what `file` knows of what `entry` asks for, and its position.
+    ///
+    /// A key is known if it has a value there: that one is missing is for a server to say.
+    pub(crate) fn take_from_file(&mut self, file: &Self, entry: &Selector) {
+        let is_known = match entry {
+            Selector::Key(key) => file.values.contains_key(key),
+            Selector::Prefix(_) => file.covered.includes(entry),
+        };
+        if !is_known {
+            return;
+        }
+        for (key, held) in file.held_by(entry) {
+            self.values.insert_mut(key.clone(), held.clone());
+        }
+        self.file = file.file;
+        Arc::make_mut(&mut self.covered).insert(entry.clone());
+        self.position.clone_from(&file.position);
+    }
+
+    /// What is held passes for live from now on, whatever it was read from: without what a file has below it, which
+    /// handles have taken over by now.
+    pub(crate) fn count_as_live(&mut self) {
+        self.file = None;
+        let from_file: Vec<_> = self.values.iter().filter(|(_, held)| held.origin != Origin::Live).collect();
+        let live = |held: &Held| Arc::new(Held { origin: Origin::Live, below: None, ..held.clone() });
+        let live: Vec<_> = from_file.into_iter().map(|(key, held)| (key.clone(), live(held))).collect();
+        for (key, held) in live {
+            self.values.insert_mut(key, held);
+        }
+    }
+
+    /// Shows an override, above what there is.
+    pub(crate) fn lay_over(&mut self, key: &Arc<str>, held: &Held) {
+        let below = self.values.get(key).cloned();
+        if !self.covered.matches(key) {
+            Arc::make_mut(&mut self.covered).insert(Selector::Key(key.clone()));
+        }
+        self.values.insert_mut(key.clone(), Arc::new(Held { below, ..held.clone() }));
+        Arc::make_mut(&mut self.overridden).insert(key.clone());
+    }
+
+    /// Where what is read from all keys below `prefix` comes from: from an override, if there is any among them.
+    pub(crate) fn origin_below(&self, prefix: &str) -> Origin {
+        let mut from = self.overridden.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let is_overridden = from.next().is_some_and(|key| key.starts_with(prefix));
+        if is_overridden { Origin::Override } else { self.file.unwrap_or(Origin::Live) }
+    }
+
+    /// Whether it speaks of the same keys as `other`.
+    pub(crate) fn covers_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.covered, &other.covered) || self.covered == other.covered
+    }
+
     /// Covers an entry by itself that others include already.
     pub(crate) fn cover_included(&mut self, entry: &Selector) {
         if self.covered.includes(entry) && !self.covered.contains_selector(entry) {
@@ -175,6 +255,7 @@ impl Snapshot {
         self.covered = Arc::new(covered);
         self.denied = Arc::default();
         self.position = None;
+        self.file = None;
     }
 
     /// Shows the value of a key, which covers it.
@@ -239,11 +320,13 @@ impl Snapshot {
 
 impl Held {
     /// Copies the value out of its message: twenty bytes would otherwise keep a megabyte alive.
-    fn new(data: &proto::Data) -> Self {
+    pub(crate) fn new(data: &proto::Data) -> Self {
         Self {
             value: Bytes::copy_from_slice(&data.value),
             value_type: data.value_type.as_str().into(),
             revision: data.revision,
+            origin: Origin::Live,
+            below: None,
         }
     }
 

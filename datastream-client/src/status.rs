@@ -14,6 +14,7 @@ use crate::error::{Disconnect, Unavailable};
 /// |---|---|---|
 /// | any | `Ready` | the server is followed, and the whole of what is watched is known |
 /// | `Ready`, `Error` | `Stale` | the server is lost, silent, or closed; or a handle is older than its [`max_age`](crate::Watch::max_age) |
+/// | `NotReady` | `Stale` | a file or an override is all that is known |
 /// | any | `Fatal` | the server refuses this client, or the address is none |
 /// | `Ready` | `Error` | the newest value of a handle cannot be used |
 ///
@@ -25,8 +26,8 @@ pub enum State {
     NotReady,
     /// The client follows its server: a change arrives as soon as it is made.
     Ready,
-    /// The client has lost its server, or its own runtime does not run, or it was closed: what is read was right once.
-    /// Unless it was closed, it tries to reconnect, always.
+    /// The client has lost its server, or has only a file or overrides so far, or its own runtime does not run, or it was
+    /// closed: what is read was right once. Unless it was closed, it tries to reconnect, always.
     Stale,
     /// The server is followed, and the newest value of this handle cannot be used: what is read is the last good one.
     /// It is a state of handles only: a bad value concerns no other.
@@ -71,6 +72,13 @@ pub enum Origin {
     None,
     /// From the server.
     Live,
+    /// From the [cache file](crate::ClientBuilder::cache_file): the last that an earlier run of this application heard.
+    Cache,
+    /// From the [bootstrap file](crate::ClientBuilder::bootstrap_file) that came with the application.
+    Bootstrap,
+    /// From the operator of this application, in place of what the server says: see
+    /// [`override_file`](crate::ClientBuilder::override_file).
+    Override,
     /// The default of [`or`](crate::Watch::or).
     Default,
     /// From the test that made the handle.
@@ -100,7 +108,8 @@ pub struct Status {
     /// Since when the state is so.
     pub since: Instant,
     /// How old the value may be at most: the time since the server last confirmed that there is nothing newer.
-    /// `None` before the first confirmation, with a server that never confirms, and for a fixed handle.
+    /// A file tells of the last confirmation of an earlier run, by the clock of this machine. `None` without one, with a
+    /// server that never confirms, and for a fixed handle.
     pub age: Option<Duration>,
     /// What kind of server is followed, which says what the rest can mean; `None` while none is, and for a fixed
     /// handle.
@@ -108,7 +117,7 @@ pub struct Status {
     /// The revision of the value, and for what is read from several keys that of the state which it is read from;
     /// `None` if there is none, or the server has no revisions.
     pub revision: Option<u64>,
-    /// Where the value comes from.
+    /// Where the value comes from; of what is made of several, that of one which is not live, if there is such.
     pub origin: Origin,
     /// Why there is no value; `None` if there is one.
     pub unavailable: Option<Unavailable>,
@@ -126,8 +135,8 @@ pub struct ClientStatus {
     pub state: State,
     /// Since when the state is so.
     pub since: Instant,
-    /// How old what is read may be at most; `None` before the first confirmation, and with a server that never
-    /// confirms.
+    /// How old what is read may be at most, as in [`Status::age`]; `None` before the first confirmation, and with a
+    /// server that never confirms.
     pub age: Option<Duration>,
     /// What kind of server is followed; `None` while none is.
     pub peer: Option<Peer>,

@@ -25,7 +25,7 @@ use crate::error::{CallError, Disconnect};
 use crate::session::{Answer, Opening};
 use crate::status::Peer;
 use address::Address;
-pub(crate) use address::shown_address;
+pub(crate) use address::{server_name, shown_address};
 
 /// How often a quiet connection is pinged, and how long it may take to answer. Streams of our servers have their
 /// heartbeats, and calls their deadlines; this is for those of the original. gRPC servers end a connection that is

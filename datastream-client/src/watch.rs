@@ -256,6 +256,13 @@ impl<T: datastream::value::Value> Watch<T> {
     pub fn offer(&self, snapshot: &crate::snapshot::Snapshot) {
         crate::cell::AnyCell::offer(&*self.cell, snapshot, &crate::session::Changed::All);
     }
+
+    /// What is kept of it in a file, beside `snapshot`.
+    #[must_use]
+    pub fn last_good(&self, snapshot: &crate::snapshot::Snapshot) -> crate::cache::LastGood {
+        let cell: Arc<dyn crate::cell::AnyCell> = self.cell.clone();
+        crate::cache::last_good(&[cell], snapshot)
+    }
 }
 
 impl<T> std::fmt::Debug for Watch<T> {

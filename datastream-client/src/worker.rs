@@ -3,25 +3,29 @@
 mod calls;
 mod runtime;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use datastream::key::shown;
+use datastream::key::{Selector, shown};
 use datastream::proto::{Data, ListCapabilitiesRequest};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep_until;
 use tokio_stream::StreamMap;
 
 pub(crate) use calls::{ListReply, PushReply};
 pub(crate) use runtime::{Place, block_on, own, start};
 
+use crate::cache::{Keeper, WriteError};
 use crate::cell::{AnyCell, not_ready, selector};
 use crate::error::{Disconnect, Unavailable};
 use crate::expiry::{Expiries, Expiry};
+use crate::local::{self, Local};
 use crate::session::{Answer, Changed, Event, Input, Link, Output, Session, StreamId};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -43,6 +47,8 @@ pub(crate) enum Command {
     Push(Data, PushReply),
     /// Call `ListCapabilities`.
     List(ListCapabilitiesRequest, ListReply),
+    /// Write a bootstrap file.
+    WriteBootstrap(PathBuf, oneshot::Sender<Result<(), WriteError>>),
     /// Say when what a handle reads is older than it allows.
     Expire(Weak<Expiry>),
     /// Show that the client is closed, and end.
@@ -66,6 +72,7 @@ pub(crate) struct Worker<T> {
     commands: UnboundedReceiver<Command>,
     streams: StreamMap<StreamId, BoxStream<'static, Said>>,
     calls: Calls,
+    local: Local,
     timers: FuturesUnordered<BoxFuture<'static, ()>>,
     expiries: Expiries,
     /// What could not be asked for yet, because too much is watched.
@@ -81,6 +88,7 @@ impl<T: Transport> Worker<T> {
         shared: Arc<Shared>,
         commands: UnboundedReceiver<Command>,
         patience: Duration,
+        local: Local,
     ) -> Self {
         let calls = Calls::new(patience);
         let (streams, timers) = (StreamMap::new(), FuturesUnordered::new());
@@ -91,6 +99,7 @@ impl<T: Transport> Worker<T> {
             commands,
             streams,
             calls,
+            local,
             timers,
             expiries: Expiries::default(),
             excess: Vec::new(),
@@ -101,6 +110,7 @@ impl<T: Transport> Worker<T> {
 
     /// Runs until the last handle and the last client are gone, or it is closed.
     async fn run(&mut self) {
+        self.local.begin(&mut self.session, &self.shared).await;
         let mut commands = Vec::new();
         while !self.is_closed {
             let wake_at = self.wake_at.into_iter().chain(self.expiries.wake_at()).min();
@@ -114,6 +124,11 @@ impl<T: Transport> Worker<T> {
                 Some((id, said)) = self.streams.next() => self.hear(id, said),
                 Some(done) = self.calls.next() => self.finish(done),
                 Some(()) = self.timers.next() => {}
+                keys = self.local.overlay.changed() => {
+                    self.publish(&self.session.applied().clone(), &Changed::Keys(keys.into_iter().collect()));
+                    self.settle(self.shared.started.elapsed());
+                }
+                never = Local::work(&mut self.local.keeper) => match never {},
                 () = async { sleep_until(wake_at.unwrap_or(self.shared.started)).await }, if wake_at.is_some() => {
                     self.step(Event::Woken);
                 }
@@ -122,16 +137,18 @@ impl<T: Transport> Worker<T> {
     }
 
     /// Farewells go first, which makes room for what is watched, and in one step: each such step copies the set of
-    /// what is covered.
+    /// what is covered. So does showing what a file has of keys that are watched.
     fn obey_all(&mut self, commands: &mut Vec<Command>) {
-        let (mut left, mut others) = (Vec::new(), Vec::new());
+        let (mut left, mut joined, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for command in commands.drain(..) {
             match command {
                 Command::Unwatch(key) => left.push(key),
+                Command::Watch(cell) => joined.push(cell),
                 other => others.push(other),
             }
         }
         self.unwatch(left);
+        self.watch_all(&joined);
         others.into_iter().for_each(|command| self.obey(command));
     }
 
@@ -150,24 +167,24 @@ impl<T: Transport> Worker<T> {
 
     /// Asks for what there is room for by now.
     fn readmit(&mut self) {
-        for cell in std::mem::take(&mut self.excess).iter().filter_map(Weak::upgrade) {
+        let excess = std::mem::take(&mut self.excess);
+        let mut cells: Vec<_> = excess.iter().filter_map(Weak::upgrade).collect();
+        cells.retain(|cell| {
             if self.session.wants(cell.key()) || self.session.has_room(cell.key()) {
                 cell.fail(not_ready(cell.key()));
             }
-            self.watch(&cell);
-        }
+            self.watch(cell)
+        });
+        self.begin_with(&cells);
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Watch(cell) => {
-                if let Some(cell) = cell.upgrade() {
-                    self.watch(&cell);
-                }
-            }
+            Command::Watch(cell) => self.watch_all(&[cell]),
             Command::Unwatch(key) => self.unwatch(vec![key]),
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
             Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
+            Command::WriteBootstrap(path, reply) => self.write_bootstrap(path, reply),
             Command::Expire(expiry) => self.expiries.add(expiry, self.shared.started.elapsed()),
             Command::Close => self.close(),
             Command::After(delay, reply) => self.timers.push(remind(delay, reply).boxed()),
@@ -182,17 +199,60 @@ impl<T: Transport> Worker<T> {
         self.expiries.end(self.shared.started.elapsed());
     }
 
-    fn watch(&mut self, cell: &Arc<dyn AnyCell>) {
+    fn watch_all(&mut self, cells: &[Weak<dyn AnyCell>]) {
+        let mut cells: Vec<_> = cells.iter().filter_map(Weak::upgrade).collect();
+        cells.retain(|cell| self.watch(cell));
+        self.begin_with(&cells);
+    }
+
+    /// Shows what is known of cells that are watched anew.
+    fn begin_with(&mut self, cells: &[Arc<dyn AnyCell>]) {
+        if cells.is_empty() {
+            return;
+        }
+        // The map first: what a file has of them is shown in the step after those that watch.
+        self.step(Event::Woken);
+        let applied = self.session.applied().clone();
+        let keys = cells.iter().flat_map(|cell| cell.followed());
+        let overridden: Vec<_> = keys.filter(|key| self.local.overlay.has(key)).collect();
+        if !overridden.is_empty() {
+            self.publish(&applied, &Changed::Keys(overridden));
+            self.settle(self.shared.started.elapsed());
+        }
+        let shown = self.overlaid(&applied);
+        cells.iter().for_each(|cell| cell.offer(&shown, &Changed::All));
+    }
+
+    /// Returns whether what the cell follows is watched now.
+    fn watch(&mut self, cell: &Arc<dyn AnyCell>) -> bool {
         let key = cell.key();
         // Parts have asked for their keys themselves, before.
-        if cell.parts().is_empty() && !self.session.wants(key) {
-            if !self.session.has_room(key) {
-                self.excess.push(Arc::downgrade(cell));
-                return cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
-            }
-            self.step(Event::Watched(selector(key)));
+        if !cell.parts().is_empty() || self.session.wants(key) {
+            return true;
         }
-        cell.offer(self.session.applied(), &Changed::All);
+        if !self.session.has_room(key) {
+            self.excess.push(Arc::downgrade(cell));
+            cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
+            return false;
+        }
+        let entry = selector(key);
+        if matches!(entry, Selector::Key(_)) {
+            self.local.overlay.meet(key);
+        }
+        self.step(Event::Watched(entry));
+        true
+    }
+
+    /// A state with the overrides of what is watched.
+    fn overlaid(&self, state: &Arc<Snapshot>) -> Arc<Snapshot> {
+        self.local.overlay.over(state, |key| self.session.follows(key))
+    }
+
+    fn write_bootstrap(&self, path: PathBuf, reply: oneshot::Sender<Result<(), WriteError>>) {
+        let kept = self.local.bootstrap(&self.session, self.shared.started.elapsed());
+        let cells = self.shared.touched_by(&Changed::All);
+        // Whoever waits for it hears of it; nobody else does.
+        drop(spawn_blocking(move || reply.send(local::write_bootstrap(&path, kept, &cells))));
     }
 
     fn hear(&mut self, id: StreamId, said: Said) {
@@ -216,6 +276,9 @@ impl<T: Transport> Worker<T> {
         step.outputs.into_iter().for_each(|output| self.act(output));
         // Last: an age is never younger than the value that it is read beside.
         self.shared.confirm(self.session.confirmed(), self.session.alive_until());
+        if !self.session.awaits_server() && self.shared.kept.load().is_some() {
+            self.shared.kept.store(None);
+        }
         self.settle(now);
     }
 
@@ -243,17 +306,29 @@ impl<T: Transport> Worker<T> {
                 self.streams.insert(id, signals.boxed());
             }
             Output::Close(id) => drop(self.streams.remove(&id)),
-            Output::Apply(snapshot, changed) => self.apply(snapshot, &changed),
+            Output::Apply(snapshot, changed) => self.apply(&snapshot, &changed),
             Output::Link(link) => self.show(link),
             Output::Trouble(why) => self.complain(why),
         }
     }
 
-    /// The map first, then the cells: who is woken by a cell finds its value in the map.
-    fn apply(&mut self, snapshot: Arc<Snapshot>, changed: &Changed) {
-        self.shared.snapshot.store(snapshot.clone());
-        self.shared.touched_by(changed).iter().for_each(|cell| cell.offer(&snapshot, changed));
-        self.calls.seen(&snapshot);
+    fn apply(&mut self, snapshot: &Arc<Snapshot>, changed: &Changed) {
+        match changed {
+            Changed::All => self.local.overlay.meet_all(snapshot.entries().map(|(key, _)| key)),
+            Changed::Keys(keys) => self.local.overlay.meet_all(keys),
+        }
+        let cells = self.publish(snapshot, changed);
+        self.calls.seen(snapshot);
+        self.local.note(snapshot, changed, &cells, &self.session, self.shared.started.elapsed());
+    }
+
+    /// The map first, then the cells: who is woken by a cell finds its value in the map. Returns the cells.
+    fn publish(&self, snapshot: &Arc<Snapshot>, changed: &Changed) -> Vec<Arc<dyn AnyCell>> {
+        let shown = self.overlaid(snapshot);
+        self.shared.snapshot.store(shown.clone());
+        let cells = self.shared.touched_by(changed);
+        cells.iter().for_each(|cell| cell.offer(&shown, changed));
+        cells
     }
 
     fn show(&self, link: Link) {
@@ -293,6 +368,11 @@ impl<T: Transport> Worker<T> {
         if is_missed {
             self.step(Event::Doubted);
         }
+    }
+
+    /// What is left of a worker that has ended: what has still to be written, and who is told when that is over.
+    fn into_last(self) -> (Option<Keeper>, UnboundedReceiver<Command>) {
+        (self.local.keeper, self.commands)
     }
 
     /// Whether nobody is left who could ask for anything.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use datastream_client::{Client, Seen, State, Unavailable};
+use datastream_client::{Client, Origin, Seen, State, Unavailable};
 use datastream_server::testing::TestServer;
 
 /// Waits until `condition` holds; fails after ten seconds.
@@ -64,6 +64,32 @@ async fn a_restart_on_the_same_port_goes_stale_and_comes_back() {
     server.set("max_connections", 30_i64);
     server.restart();
     until("back", || cfg.get() == Some(30) && cfg.status().state == State::Ready).await;
+}
+
+#[tokio::test]
+async fn an_application_that_starts_while_its_server_is_down_has_its_last_settings_and_then_the_newest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cache");
+    let mut server = TestServer::start().with("max_connections", 10_i64).with("rate", 1_i64);
+    let connect = || Client::builder(server.url()).cache_file(&path).connect();
+    let client = connect();
+    let (max, rate) = (client.watch::<i64>("max_connections"), client.watch::<i64>("rate"));
+    max.ready().await.expect("it is there");
+    rate.ready().await.expect("it is there");
+    until("the file is written", || path.is_file()).await;
+    drop((client, max, rate));
+
+    let client = connect();
+    server.kill();
+    server.set("max_connections", 20_i64);
+    let (max, rate) = (client.watch::<i64>("max_connections"), client.watch::<i64>("rate"));
+    max.ready().await.expect("the file has it");
+    assert_eq!((max.get(), rate.get()), (Some(10), Some(1)));
+    assert_eq!((max.status().state, max.status().origin), (State::Stale, Origin::Cache));
+    server.restart();
+    until("live", || rate.status().state == State::Ready).await;
+    assert_eq!((max.get(), rate.get()), (Some(20), Some(1)));
+    assert_eq!(rate.status().origin, Origin::Live);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use super::{read_struct, with_slash};
 use crate::client::{Capability, Client};
 use crate::error::CallError;
 use crate::snapshot::{Held, Snapshot};
+use crate::status::Origin;
 
 /// What does not fit between a struct and the keys that a server has: made by [`Client::check_binding`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,5 +171,11 @@ fn is_below(key: &str, other: &str) -> bool {
 }
 
 fn some_held(value_type: &str, text: &'static str) -> Held {
-    Held { value: Bytes::from_static(text.as_bytes()), value_type: value_type.into(), revision: 0 }
+    Held {
+        value: Bytes::from_static(text.as_bytes()),
+        value_type: value_type.into(),
+        revision: 0,
+        origin: Origin::Live,
+        below: None,
+    }
 }

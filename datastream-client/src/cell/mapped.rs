@@ -95,7 +95,8 @@ where
 
 /// The report of the other cell, but for a refusal of the function: then the last good value stays.
 fn reported<U>(report: &Report, refusal: Option<Refusal>, cell: &Cell<U>) -> Report {
-    let Some(refusal) = refusal else { return report.clone() };
+    let report = Report { good: None, ..report.clone() };
+    let Some(refusal) = refusal else { return report };
     let shown_now = cell.report.load();
     let unusable = || Unavailable::Unusable { key: refusal.key.clone(), source: refusal.error.clone() };
     Report {
@@ -103,6 +104,6 @@ fn reported<U>(report: &Report, refusal: Option<Refusal>, cell: &Cell<U>) -> Rep
         origin: shown_now.origin,
         revision: shown_now.revision,
         refusal: Some(report.refusal.clone().unwrap_or_else(|| refusal.clone())),
-        ..report.clone()
+        ..report
     }
 }

@@ -62,8 +62,10 @@ impl Session {
         if !answer.is_current {
             return self.probe(now, false, out);
         }
-        if let Some((state, source_age)) = state {
+        // A position that a file brought meanwhile is what the stream goes on from: the answer may be older.
+        if let Some((state, source_age)) = state.filter(|_| self.applied.position().is_none()) {
             self.confirmed = Some((syncing.asked, source_age));
+            self.file = None;
             self.apply(state, Changed::All, out);
             out.push(Output::Link(Link::Live(Peer::Current)));
         }

@@ -89,6 +89,7 @@ impl Session {
             self.credit(now, &old);
             out.push(Output::Close(old.id));
         }
+        self.file = None;
         self.apply(draft, Changed::All, out);
         out.push(Output::Link(Link::Live(Peer::Current)));
         self.plan_join(now + COLLECT);
@@ -174,6 +175,10 @@ impl Session {
         }
         let fresh: KeySet =
             self.wanted.iter().filter(|entry| !draft.covered().includes(entry)).cloned().collect();
+        if self.file.is_some() {
+            // When this stream takes over, the server has confirmed what it leaves as it was.
+            draft.count_as_live();
+        }
         draft.forget_all(&fresh);
         draft.set_covered(self.wanted.clone());
         let resume = draft.position().cloned();
@@ -199,7 +204,9 @@ impl Session {
         if is_busy || self.open_at.is_some() {
             return;
         }
-        if !self.wanted.iter().all(|entry| self.applied.covered().includes(entry)) {
+        let lacks_entry = !self.wanted.iter().all(|entry| self.applied.covered().includes(entry));
+        // What a file covers is not followed either, before there is a stream.
+        if lacks_entry || self.live.is_none() {
             self.open_at = Some(at.max(self.not_before));
         }
     }

@@ -112,6 +112,7 @@ impl Session {
         self.in_doubt = false;
         self.confirmed = None;
         self.original = Some(Original::default());
+        self.file = None;
         self.apply(applied, Changed::Keys(Vec::new()), out);
         out.push(Output::Link(Link::Live(Peer::Original)));
         let wanted: Vec<_> = self.wanted.iter().cloned().collect();

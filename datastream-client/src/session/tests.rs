@@ -1,6 +1,7 @@
 //! The laws of the machine, one by one. Time and randomness are the tests' own.
 
 mod contact;
+mod file;
 mod machine;
 mod original;
 

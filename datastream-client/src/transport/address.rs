@@ -51,6 +51,11 @@ pub(crate) fn shown_address(text: &str) -> String {
     shown(host).to_string()
 }
 
+/// How a file names a server: by host and port, and so without a password.
+pub(crate) fn server_name(text: &str) -> String {
+    Address::parse(text).map_or_else(|_| shown_address(text), |address| address.name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

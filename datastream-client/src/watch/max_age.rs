@@ -34,7 +34,8 @@ impl<T> Watch<T> {
         if let Some(client) = &self.client {
             let expiry = Arc::new(Expiry::new(self.cell.key.clone(), max_age));
             // A client that was closed confirms nothing any more.
-            if client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_err() {
+            let is_sent = client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_ok();
+            if !is_sent || client.shared.is_closed() {
                 expiry.end(client.shared.started.elapsed());
             }
             self.expiry = Some(expiry);

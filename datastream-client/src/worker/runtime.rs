@@ -36,7 +36,12 @@ async fn run<T: Transport>(mut lifeline: Lifeline<T>) {
     if let Some(worker) = &mut lifeline.worker {
         worker.run().await;
     }
-    lifeline.worker = None;
+    // What is kept is written last, when the transport is gone already. Then whoever closed the client hears of it,
+    // from the end of the commands.
+    let Some((keeper, _commands)) = lifeline.worker.take().map(Worker::into_last) else { return };
+    if let Some(keeper) = keeper {
+        keeper.close().await;
+    }
 }
 
 /// Holds a worker that has not ended. A runtime that is shut down drops its tasks: the worker then goes on on the

@@ -32,6 +32,7 @@ impl History {
             89 => self.lose_runtime(),
             90..92 => self.drain(),
             92 => self.tell(Event::Doubted),
+            93 => self.restart(),
             _ => {}
         }
     }
@@ -222,6 +223,17 @@ impl History {
     fn lose_runtime(&mut self) {
         self.calls.clear();
         self.tell(Event::Lost);
+    }
+
+    /// The application is started anew, and watches the same.
+    fn restart(&mut self) {
+        self.calls.clear();
+        self.trace(|| "the client is started anew".to_owned());
+        if self.client.restart() {
+            self.seen.note(Happening::Restart);
+        }
+        let wanted: Vec<_> = self.client.wanted.iter().cloned().collect();
+        wanted.into_iter().for_each(|entry| self.tell(Event::Watched(entry)));
     }
 
     /// A server says that it goes away, as the stream of the service does.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use datastream::key::{KeySet, Selector};
 use datastream::position::Position;
 use datastream::proto::{DataRequest, Phase};
+use datastream_client::cache::{self, Kept, LastGood};
 use datastream_client::session::{Changed, Event, Input, Link, Output, Session, StreamId};
-use datastream_client::{Disconnect, Limits, Peer, Snapshot, Watch};
+use datastream_client::{Disconnect, Limits, Origin, Peer, Snapshot, Watch};
 
 use super::counts::{Happening, Seen};
 use super::laws::{self, Cause};
@@ -26,7 +27,12 @@ pub(super) struct Client {
     live: Option<StreamId>,
     /// The streams of which a delivery has begun.
     begun: HashSet<StreamId>,
+    /// What it keeps, and what its handles had then.
+    file: Option<(Vec<u8>, Goods)>,
 }
+
+/// The last good values of handles.
+type Goods = BTreeMap<Arc<str>, i64>;
 
 /// A handle, and what it must show.
 pub(super) struct Handle {
@@ -35,6 +41,8 @@ pub(super) struct Handle {
     pub(super) good: Option<i64>,
     /// Whether the key is known not to exist.
     pub(super) is_missing: bool,
+    /// Whether only a file has said anything.
+    is_from_file: bool,
 }
 
 /// With what a stream was asked for.
@@ -63,7 +71,26 @@ impl Client {
             asked: HashMap::new(),
             live: None,
             begun: HashSet::new(),
+            file: None,
         }
+    }
+
+    /// Ends, and begins anew with what it has kept. Returns whether that is anything.
+    pub(super) fn restart(&mut self) -> bool {
+        if !self.session.awaits_server() {
+            let of_handle = |handle: &Handle| handle.watch.last_good(&self.shown);
+            let last_good: LastGood = self.handles.values().flat_map(of_handle).collect();
+            let kept =
+                Kept { server: String::new(), confirmed: SystemTime::UNIX_EPOCH, state: self.shown.clone() };
+            let goods = self.handles.iter().filter_map(|(key, handle)| Some((key.clone(), handle.good?)));
+            self.file = Some((cache::encode(&kept, &last_good), goods.collect()));
+        }
+        let (file, wanted) = (self.file.take(), std::mem::take(&mut self.wanted));
+        *self = Self { file, wanted, ..Self::new() };
+        let Some((bytes, _)) = &self.file else { return false };
+        let kept = cache::decode(bytes, Origin::Cache).expect("it is as it was written");
+        self.session.begin_with(kept.state);
+        true
     }
 
     /// Feeds the session and does what it says, as the worker does. Returns the calls that are to be made.
@@ -126,7 +153,8 @@ impl Client {
         let Event::Watched(entry) = event else { return None };
         self.wanted.insert(entry.clone());
         let Selector::Key(key) = entry else { return None };
-        let handle = Handle { watch: Watch::detached(key), good: None, is_missing: false };
+        let handle =
+            Handle { watch: Watch::detached(key), good: None, is_missing: false, is_from_file: false };
         self.handles.insert(key.clone(), handle);
         Some(key.clone())
     }
@@ -162,7 +190,14 @@ impl Client {
         let Some(handle) = self.handles.get_mut(key) else { return };
         handle.watch.offer(&self.shown);
         if !self.shown.covers(key) {
-            return;
+            if std::mem::take(&mut handle.is_from_file) {
+                (handle.good, handle.is_missing) = (None, false);
+            }
+            return laws::has_last_good(key, handle);
+        }
+        handle.is_from_file = self.session.awaits_server();
+        if let Some((_, goods)) = self.file.as_ref().filter(|_| handle.is_from_file) {
+            handle.good = handle.good.or_else(|| goods.get(key).copied());
         }
         let text = laws::text(&self.shown, key);
         handle.is_missing = text.is_none();

@@ -20,11 +20,14 @@ pub(super) enum Happening {
     Lag,
     /// The store went back to before what the client had.
     Restore,
+    /// The client began anew, with what it had kept.
+    Restart,
 }
 
-use Happening::{Compaction, Lag, LateWatch, MultiPart, Narrowing, Reset, Restore, Resume};
+use Happening::{Compaction, Lag, LateWatch, MultiPart, Narrowing, Reset, Restart, Restore, Resume};
 
-const ALL: [Happening; 8] = [Reset, Resume, MultiPart, LateWatch, Narrowing, Compaction, Lag, Restore];
+const ALL: [Happening; 9] =
+    [Reset, Resume, MultiPart, LateWatch, Narrowing, Compaction, Lag, Restore, Restart];
 
 /// Below this share of histories a happening proves nothing.
 const LEAST_PERCENT: f64 = 2.0;
