@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::RwLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use criterion::Criterion;
@@ -24,6 +24,7 @@ fn main() {
     let client = Client::connect(server.url());
     let (max, name) = (client.watch::<i64>("max_connections"), client.watch::<String>("name"));
     let with_default = client.watch::<i64>("not/there").or(7);
+    let young = client.watch::<i64>("max_connections").max_age(Duration::from_secs(3600));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async { (max.ready().await, name.ready().await) }).0.expect("the settings are there");
 
@@ -35,6 +36,7 @@ fn main() {
     let mut table = Table::default();
     table.time(&mut criterion, BASELINE, || **raw.load());
     table.time(&mut criterion, "get of an i64", || max.get());
+    table.time(&mut criterion, "get with a max_age", || young.get());
     table.time(&mut criterion, "get of a default", || with_default.get());
     table.time(&mut criterion, "load of a String", || name.load().as_ref().map(String::len));
     table.time(&mut criterion, "tokio watch borrow", || *receiver.borrow());

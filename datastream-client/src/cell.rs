@@ -169,10 +169,10 @@ impl<T> Cell<T> {
         self.commands.is_some()
     }
 
-    /// The keys and prefixes that it follows: its own, or those of its parts.
+    /// The keys and prefixes that it follows: its own, or those of its parts. None if it was never to be asked for.
     pub(crate) fn followed(&self) -> Vec<Arc<str>> {
         match self.source.parts() {
-            [] => vec![self.key.clone()],
+            [] => self.commands.iter().map(|_| self.key.clone()).collect(),
             parts => parts.iter().flat_map(|part| part.followed()).collect(),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use datastream::key::shown;
 use datastream::value::Value;
@@ -41,7 +40,7 @@ impl Client {
     /// [original](crate::Peer::Original) cannot say that a prefix is whole: with one, the handle never becomes ready.
     #[must_use]
     pub fn watch_prefix<T: Value>(&self, prefix: impl AsRef<str>) -> Watch<Entries<T>> {
-        self.watch_below(prefix.as_ref(), Below { is_behind: AtomicBool::new(true) })
+        self.watch_below(prefix.as_ref(), Below)
     }
 }
 
@@ -172,30 +171,24 @@ impl<T: Send + Sync + 'static> Watch<Entries<T>> {
 }
 
 /// How a map is made of the keys below a prefix.
-struct Below {
-    /// Whether a state may have been missed, so that each key has to be looked at.
-    is_behind: AtomicBool,
-}
+struct Below;
 
 impl<T: Value> Source<Entries<T>> for Below {
     fn offer(&self, cell: &Cell<Entries<T>>, snapshot: &Snapshot, changed: &Changed) {
         if !snapshot.covers(&cell.key) {
-            self.is_behind.store(true, Ordering::Relaxed);
             cell.unknown();
             return; // The prefix is still to be joined.
         }
         if snapshot.denies(&cell.key) {
-            self.is_behind.store(true, Ordering::Relaxed);
             return cell.absent(Unavailable::Denied { key: shown(&cell.key).to_string() });
         }
-        let was_behind = self.is_behind.swap(false, Ordering::Relaxed);
+        let is_first = cell.value.load().is_none();
         let before = cell.value.load_full().unwrap_or_default();
         let after = match changed {
-            Changed::Keys(keys) if !was_behind => before.with(snapshot, &cell.key, keys),
+            Changed::Keys(keys) if !is_first => before.with(snapshot, &cell.key, keys),
             _ => before.all_of(snapshot, &cell.key),
         };
         let (revision, origin) = (snapshot.known_revision(), snapshot.origin_below(&cell.key));
-        let is_first = cell.value.load().is_none();
         if let Some(after) = after.or_else(|| is_first.then(Entries::default)) {
             let refusal = after.refusals().next().cloned();
             cell.accept(after, |report| {

@@ -225,12 +225,16 @@ impl Shared {
         }
     }
 
-    /// As [`state`](Self::state), for some keys: if one is not followed, they are stale.
+    /// As [`state`](Self::state), for some keys of which something is known: if one of them is not followed,
+    /// or what follows the server now says nothing of it, they are stale.
     pub(crate) fn state_of(&self, keys: &[Arc<str>]) -> (State, Instant) {
         let (state, since) = self.state();
         let snapshot = self.snapshot.load();
         match keys.iter().filter_map(|key| snapshot.interrupted_at(key)).min() {
             Some(at) if state == State::Ready => (State::Stale, since.max(self.started + at)),
+            None if state == State::Ready && !keys.iter().all(|key| snapshot.covers(key)) => {
+                (State::Stale, since)
+            }
             _ => (state, since),
         }
     }

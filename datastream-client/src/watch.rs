@@ -1,7 +1,9 @@
 //! The typed handle of one setting.
 
 mod map;
+mod max_age;
 mod or;
+mod status;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +13,10 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::oneshot;
 
 use crate::callback::{self, Callback};
-use crate::cell::{Cell, Report};
+use crate::cell::Cell;
 use crate::client::Inner;
 use crate::error::Unavailable;
 use crate::expiry::Expiry;
-use crate::status::{Origin, State, Status};
 use crate::worker::{self, Command};
 pub use or::{LoadedOr, WatchOr};
 
@@ -133,45 +134,6 @@ impl<T> Watch<T> {
         WatchOr::new(self, default)
     }
 
-    /// A handle that has no value while the server has not confirmed it for longer than `max_age`: `get` is then
-    /// `None`, or the default of [`or`](Self::or), and [`try_get`](Self::try_get) says [`Unavailable::Stale`]. Without this a
-    /// handle keeps the last value for ever, and [`status`](Self::status) tells its age.
-    ///
-    /// A server confirms what it sent with each heartbeat, every 5 s unless it is set: a shorter limit than that, and some
-    /// time for the way, makes the value come and go. With a server of the [original](crate::Peer::Original), which
-    /// confirms nothing, the age counts from when it was lost. The task of the client keeps the time, and a read costs
-    /// one atomic load more: so nothing expires while the runtime of the client does not run
-    /// ([`own_thread`](crate::ClientBuilder::own_thread) helps), and to become too old is not
-    /// [`changed`](Self::changed). A fixed handle is never too old.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// use datastream_client::Client;
-    ///
-    /// let client = Client::connect("http://127.0.0.1:1");
-    /// // 100 as long as nothing better was confirmed within the last minute.
-    /// let max = client.watch::<i64>("max_connections").max_age(Duration::from_secs(60)).or(100);
-    /// assert_eq!(max.get(), 100);
-    /// ```
-    #[must_use]
-    pub fn max_age(mut self, max_age: Duration) -> Self {
-        if let Some(client) = &self.client {
-            let expiry = Arc::new(Expiry::new(self.cell.key.clone(), max_age));
-            // A client that was closed confirms nothing any more.
-            let is_sent = client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_ok();
-            if !is_sent || client.shared.is_closed() {
-                expiry.end(client.shared.started.elapsed());
-            }
-            self.expiry = Some(expiry);
-        }
-        self
-    }
-
-    fn is_expired(&self) -> bool {
-        self.expiry.as_ref().is_some_and(|expiry| expiry.over().is_some())
-    }
-
     /// Waits until there is a value.
     ///
     /// It returns as soon as the first state of the server is complete, or a refusal is known. A handle that
@@ -278,66 +240,6 @@ impl<T> Watch<T> {
         T: Send + Sync + 'static,
     {
         callback::tell(self.stream(), callback)
-    }
-
-    /// How fresh the value is, and what is wrong if something is. Costs some hundred nanoseconds.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let report = self.cell.report.load_full();
-        let (state, since) = self.state(&report);
-        let client = self.client.as_ref();
-        let age = client.filter(|_| report.is_followed()).and_then(|client| client.shared.age());
-        let is_expired = self.is_expired();
-        let origin = match report.origin {
-            _ if is_expired => Origin::None,
-            Origin::Live if client.is_some_and(|client| client.desk.is_some()) => Origin::Fixed,
-            origin => origin,
-        };
-        Status {
-            state,
-            since,
-            age,
-            peer: client.and_then(|client| client.shared.peer()),
-            revision: report.revision.filter(|_| !is_expired),
-            origin,
-            unavailable: (is_expired || report.unavailable.is_some()).then(|| self.unavailable()),
-            refusal: report.refusal.clone(),
-            unknown_keys: report.unknown_keys,
-        }
-    }
-
-    /// The state, and since when.
-    fn state(&self, report: &Report) -> (State, Instant) {
-        let Some(client) = &self.client else { return (State::Ready, report.since) };
-        let (state, since) = client.shared.state_of(&self.cell.followed());
-        let since = since.into_std();
-        let over = self.expiry.as_ref().and_then(|expiry| expiry.over());
-        match (state, over) {
-            _ if !report.is_asked_for() => (State::NotReady, report.since),
-            (State::Fatal, _) => (state, since),
-            _ if !report.is_known => (State::NotReady, report.since),
-            (State::Ready, Some(over)) => (State::Stale, (client.shared.started + over).into_std()),
-            (State::Ready, None) if report.refusal.is_some() => (State::Error, since.max(report.since)),
-            _ => (state, since.max(report.since)),
-        }
-    }
-
-    /// Why there is no value.
-    fn unavailable(&self) -> Unavailable {
-        let key = || shown(&self.cell.key).to_string();
-        let why = self.cell.report.load().unavailable.clone();
-        match (why, &self.expiry, &self.client) {
-            (Some(why), _, Some(client)) => client.explain(why),
-            (Some(why), _, None) => why,
-            (None, Some(expiry), _) if expiry.over().is_some() => {
-                Unavailable::Stale { key: key(), max_age: expiry.max_age }
-            }
-            // The value came between the two reads.
-            (None, ..) => Unavailable::NotReady {
-                key: key(),
-                waiting_for: "it has just come: read it again".to_owned(),
-            },
-        }
     }
 }
 

@@ -106,6 +106,24 @@ fn get_with_a_default_allocates_nothing_with_and_without_a_value() {
 }
 
 #[test]
+fn a_limit_of_age_allocates_nothing_at_reads_in_time_and_too_late() {
+    let server = TestServer::start().with("int", 1_i64);
+    let watch = Client::connect(server.url()).watch::<i64>("int");
+    watch.ready_blocking().expect("the key is there");
+    let (young, old) = (watch.clone().max_age(Duration::MAX), watch.max_age(Duration::ZERO));
+    let began = Instant::now();
+    while old.get().is_some() {
+        assert!(began.elapsed() < DEADLINE, "it is never too old");
+        std::thread::yield_now();
+    }
+    assert_eq!(measure(|| assert_eq!((young.get(), old.get()), (Some(1), None))).count_total, 0);
+    assert_eq!(
+        measure(|| assert!(young.load().as_ref().is_some() && old.load().as_ref().is_none())).count_total,
+        0
+    );
+}
+
+#[test]
 fn many_values_held_at_once_allocate_nothing() {
     let server = TestServer::start();
     let nested = |watch: &Watch<String>| drop(black_box(array::from_fn::<_, NESTED, _>(|_| watch.load())));

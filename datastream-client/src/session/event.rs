@@ -109,7 +109,7 @@ pub enum Output {
 /// What is different in a state that is to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// At most these keys.
+    /// At most these keys; nothing is covered that was not covered before, but for them.
     Keys(Vec<Arc<str>>),
     /// Anything.
     All,

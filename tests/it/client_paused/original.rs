@@ -1,10 +1,11 @@
 //! A server of the original at the other end, and one that becomes another.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use datastream::proto::{Data, DataRequest, DataResponse};
-use datastream_client::{Disconnect, Origin, Peer, Seen, State, Unavailable};
+use datastream_client::{Disconnect, Origin, Peer, Seen, State, Unavailable, Watch, combine};
 use tokio::time::Instant;
 
 use super::{pass, settle};
@@ -199,6 +200,38 @@ async fn a_server_that_is_rolled_back_and_upgraded_is_followed_both_ways() {
     ours.say(change(7, [("b", 7, "int", "7")]));
     settle().await;
     assert_eq!(b.get(), Some(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_struct_and_a_map_stay_what_they_were_while_nobody_can_say_that_a_prefix_is_whole() {
+    let (client, mut script) = stranger();
+    let (bound, map) = (client.bind::<BTreeMap<String, i64>>("p/"), client.watch_prefix::<i64>("p/"));
+    let both = combine((&bound, &Watch::fixed(0_i64)));
+    script.sync().await.1.send(Err(refused())).expect("the client waits for Sync");
+    script.probed(Ok(Peer::Current)).await;
+    let ours = script.subscribe().await;
+    ours.say(state(5, [("p/a", 3, "int", "1"), ("p/b", 4, "int", "1")]));
+    settle().await;
+    let read = || {
+        let entries = map.get().expect("a map");
+        assert_eq!(bound.get().expect("a struct").get("a"), entries.get("p/a"));
+        (entries.get("p/a").copied(), entries.get("p/b").copied(), both.status().state, map.status().state)
+    };
+    assert_eq!(read(), (Some(1), Some(1), State::Ready, State::Ready));
+
+    ours.end(Disconnect::Ended);
+    script.probed(Ok(Peer::Original)).await;
+    let originals = streams(&mut script, 1).await;
+    originals[0].say(said("p/a", "int", "2"));
+    settle().await;
+    assert_eq!(read(), (Some(1), Some(1), State::Stale, State::Stale));
+
+    originals.into_iter().for_each(|stream| stream.end(Disconnect::Ended));
+    script.probed(Ok(Peer::Current)).await;
+    let ours = script.subscribe().await;
+    ours.say(state(6, [("p/a", 6, "int", "3")]));
+    settle().await;
+    assert_eq!(read(), (Some(3), None, State::Ready, State::Ready));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! What a client and a handle say, step by step, of whatever a server does: one table.
 
+mod said;
 mod table;
 
 use std::sync::{Arc, Mutex, PoisonError};
