@@ -8,6 +8,7 @@ mod declared;
 mod files;
 mod freshness;
 mod handles;
+mod kept;
 mod keys;
 mod lifecycle;
 mod map;
