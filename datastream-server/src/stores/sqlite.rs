@@ -211,8 +211,8 @@ impl Open {
             transactions.clone(),
         ));
         let writer = Writer::start(opened.writer, target.clone()).map_err(failed)?;
-        let reader = Reader::start(opened.reader, &opened.path, target.clone(), writer.tasks())
-            .map_err(|error| OpenError::of_io(path, error))?;
+        let reader =
+            Reader::start(opened.reader, &opened.path, target.clone(), writer.tasks()).map_err(failed)?;
         Ok(Self { reader, writer, target, _log: place.log(), _lock: opened.lock })
     }
 

@@ -3,7 +3,6 @@
 //! It copies rows out at once, so that no read keeps the WAL from being checkpointed; and it looks whether
 //! anybody wrote: soon after it is woken, else seldom. What it finds that is to be done it leaves to the writer.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +16,7 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
+use super::error::Failed;
 use super::target::Target;
 use super::writer::Task;
 use super::{bell, history};
@@ -54,7 +54,7 @@ impl Reader {
         path: &Path,
         target: Arc<Target>,
         tasks: Option<Sender<Task>>,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, Failed> {
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
         let woken = Arc::new(AtomicBool::new(false));
         let watcher = bell::watch(path, wake(jobs.clone(), woken.clone()))
@@ -64,7 +64,10 @@ impl Reader {
             .ok();
         let pace = Pace::new(if watcher.is_some() { SELDOM } else { UNWATCHED });
         let chores = Chores { compare_at: Instant::now() + target.compare, changed: None };
-        let mut work = Work { connection, target, tasks, woken, pace, seen: Seen::default(), chores };
+        // What the store was opened with, however late the first look is.
+        let seen =
+            Seen { data: None, schema: None, written: None, head: history::head(&connection)?.position };
+        let mut work = Work { connection, target, tasks, woken, pace, seen, chores };
         let thread =
             std::thread::Builder::new().name("sqlite-reader".into()).spawn(move || work.run(&queue))?;
         Ok(Self { watcher, jobs, thread: Some(thread) })
@@ -120,7 +123,6 @@ struct Work {
 }
 
 /// What was last looked at.
-#[derive(Default)]
 struct Seen {
     /// `data_version`, which changes with every commit of another connection.
     data: Option<i64>,
@@ -128,7 +130,7 @@ struct Seen {
     schema: Option<i64>,
     /// When the file itself was written.
     written: Option<SystemTime>,
-    head: Option<Position>,
+    head: Position,
 }
 
 /// What is to be done by the writer.
@@ -190,11 +192,7 @@ impl Work {
 
     fn look_at_history(&mut self) -> rusqlite::Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
-        let is_continued = match &self.seen.head {
-            Some(seen) => history::continues(&transaction, seen)?,
-            None => true,
-        };
-        if !is_continued {
+        if !history::continues(&transaction, &self.seen.head)? {
             self.target.leave();
             return Ok(());
         }
@@ -204,7 +202,7 @@ impl Work {
             self.chores.compare_at = Instant::now();
         }
         self.target.bell.ring_for(&head);
-        self.seen.head = Some(head);
+        self.seen.head = head;
         Ok(())
     }
 
