@@ -171,51 +171,51 @@ async fn a_key_beside_a_folder_of_its_name_is_refused_by_both_names_if_a_field_h
     assert_eq!(read(unread).await, Ok(One { a: 1 }), "a field that nobody reads harms nobody");
 }
 
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+struct Types {
+    small: u8,
+    wide: i128,
+    real: f32,
+    whole: f64,
+    on: bool,
+    letter: char,
+    text: String,
+    file: u32,
+    bytes: Vec<u8>,
+    list: Vec<String>,
+    pair: (u8, bool),
+    json: Json,
+    any: serde_json::Value,
+    wait: Duration,
+    since: SystemTime,
+    host: IpAddr,
+    mode: Mode,
+    backend: Backend,
+    shape: Backend,
+    none: Option<u8>,
+    null: Option<Json>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+struct Json {
+    a: Option<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    ReadOnly,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Backend {
+    Tcp { port: u16 },
+    Unix(String),
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_type_is_read_as_the_table_says() {
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    struct Types {
-        small: u8,
-        wide: i128,
-        real: f32,
-        whole: f64,
-        on: bool,
-        letter: char,
-        text: String,
-        file: u32,
-        bytes: Vec<u8>,
-        list: Vec<String>,
-        pair: (u8, bool),
-        json: Json,
-        any: serde_json::Value,
-        wait: Duration,
-        since: SystemTime,
-        host: IpAddr,
-        mode: Mode,
-        backend: Backend,
-        shape: Backend,
-        none: Option<u8>,
-        null: Option<Json>,
-    }
-
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    struct Json {
-        a: Option<u8>,
-    }
-
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    #[serde(rename_all = "kebab-case")]
-    enum Mode {
-        ReadOnly,
-    }
-
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Backend {
-        Tcp { port: u16 },
-        Unix(String),
-    }
-
     let types = read::<Types, 20>([
         ("p/small", 1, "int", "255"),
         ("p/wide", 1, "int", "-9223372036854775808"),
@@ -264,61 +264,61 @@ async fn each_type_is_read_as_the_table_says() {
     assert_eq!(types.await, Ok(expected));
 }
 
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Attributes {
+    max_size: u8,
+    #[serde(rename = "other-name")]
+    renamed: u8,
+    #[serde(alias = "old")]
+    new: u8,
+    #[serde(default = "seven")]
+    seven: u8,
+    #[serde(skip)]
+    skipped: u8,
+    #[serde(deserialize_with = "doubled")]
+    doubled: u8,
+    by_name: HashMap<String, i64>,
+    nested: BTreeMap<String, BTreeMap<String, bool>>,
+    boxed: Box<Wrapper>,
+    #[serde(flatten)]
+    flat: Flat,
+    kind: Kind,
+    loose: Loose,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+struct Wrapper(String);
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+struct Flat {
+    wait: Duration,
+    inner: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type")]
+enum Kind {
+    A { size: u8 },
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Number(i64),
+    Text(String),
+}
+
+fn seven() -> u8 {
+    7
+}
+
+fn doubled<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    u8::deserialize(deserializer).map(|number| number * 2)
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_attribute_of_serde_holds() {
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Attributes {
-        max_size: u8,
-        #[serde(rename = "other-name")]
-        renamed: u8,
-        #[serde(alias = "old")]
-        new: u8,
-        #[serde(default = "seven")]
-        seven: u8,
-        #[serde(skip)]
-        skipped: u8,
-        #[serde(deserialize_with = "doubled")]
-        doubled: u8,
-        by_name: HashMap<String, i64>,
-        nested: BTreeMap<String, BTreeMap<String, bool>>,
-        boxed: Box<Wrapper>,
-        #[serde(flatten)]
-        flat: Flat,
-        kind: Kind,
-        loose: Loose,
-    }
-
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    struct Wrapper(String);
-
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    struct Flat {
-        wait: Duration,
-        inner: Option<u16>,
-    }
-
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    #[serde(tag = "type")]
-    enum Kind {
-        A { size: u8 },
-    }
-
-    #[derive(Clone, Debug, PartialEq, Deserialize)]
-    #[serde(untagged)]
-    enum Loose {
-        Number(i64),
-        Text(String),
-    }
-
-    fn seven() -> u8 {
-        7
-    }
-
-    fn doubled<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-        u8::deserialize(deserializer).map(|number| number * 2)
-    }
-
     let attributes = read::<Attributes, 13>([
         ("p/maxSize", 1, "int", "1"),
         ("p/other-name", 1, "int", "2"),

@@ -340,6 +340,7 @@ async fn a_comparison_that_fails_is_made_again_soon() {
     foreign
         .execute_batch(&format!("BEGIN; DROP TABLE data; {table}; COMMIT; BEGIN IMMEDIATE"))
         .expect("a lock");
+    // A comparison waits 5 s for the lock: this is how long the other program holds it, and no wait for anything.
     tokio::time::sleep(Duration::from_secs(6)).await;
     foreign.execute_batch("COMMIT; INSERT INTO data (key, value) VALUES ('b', 2)").expect("a write");
     assert!(!converges(&store, &file, &before).await);

@@ -156,6 +156,7 @@ async fn a_foreign_key_that_is_checked_at_the_end_fails_alone() {
             }
         });
     }
+    // Nothing tells that they wait behind the lock; if not all of them do, the law is only easier to keep.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     locking.execute_batch("COMMIT").expect("its end");
     while let Some(put) = puts.join_next().await {

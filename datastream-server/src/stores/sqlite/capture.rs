@@ -11,38 +11,25 @@ use super::table::quoted;
 /// The trigger of the original, whose name ours takes.
 const UPDATED_AT: &str = "set_updated_at";
 
-/// The triggers on the user's table. They log what the row holds when they run, and not what their statement wrote: a
-/// trigger of the user's may have changed it since, and SQLite runs the newest first.
-const TRIGGERS: [(&str, &str); 3] = [
-    (
-        "datastream_insert",
-        "CREATE TRIGGER datastream_insert AFTER INSERT ON {table}
-BEGIN
-  INSERT INTO datastream_capture (key, value, value_type)
-  SELECT asked.key, held.value, held.value_type
-  FROM (SELECT NEW.key AS key) AS asked LEFT JOIN {table} AS held ON held.key = asked.key;
-END",
-    ),
+/// The triggers on the user's table: the name, the event, and the keys that it touches.
+const TRIGGERS: [(&str, &str, &str); 3] = [
+    ("datastream_insert", "INSERT", "SELECT NEW.key AS key"),
     (
         "datastream_update",
-        "CREATE TRIGGER datastream_update AFTER UPDATE OF key, value, value_type ON {table}
-BEGIN
-  INSERT INTO datastream_capture (key, value, value_type)
-  SELECT asked.key, held.value, held.value_type
-  FROM (SELECT OLD.key AS key WHERE OLD.key IS NOT NEW.key UNION ALL SELECT NEW.key) AS asked
-    LEFT JOIN {table} AS held ON held.key = asked.key;
-END",
+        "UPDATE OF key, value, value_type",
+        "SELECT OLD.key AS key WHERE OLD.key IS NOT NEW.key UNION ALL SELECT NEW.key",
     ),
-    (
-        "datastream_delete",
-        "CREATE TRIGGER datastream_delete AFTER DELETE ON {table}
-BEGIN
-  INSERT INTO datastream_capture (key, value, value_type)
-  SELECT asked.key, held.value, held.value_type
-  FROM (SELECT OLD.key AS key) AS asked LEFT JOIN {table} AS held ON held.key = asked.key;
-END",
-    ),
+    ("datastream_delete", "DELETE", "SELECT OLD.key AS key"),
 ];
+
+/// What a trigger does: it logs what the rows of its keys hold when it runs, and not what the statement wrote. A trigger
+/// of the user's may have changed that since, and SQLite runs the newest first.
+const FOLLOW: &str = "CREATE TRIGGER {name} AFTER {event} ON {table}
+BEGIN
+  INSERT INTO datastream_capture (key, value, value_type)
+  SELECT asked.key, held.value, held.value_type
+  FROM ({keys}) AS asked LEFT JOIN {table} AS held ON held.key = asked.key;
+END";
 
 /// Of the name and effect of the original's trigger, which updates a row inside its own update. The last
 /// condition ends it where a foreign connection has recursive triggers on.
@@ -79,8 +66,9 @@ fn keep(connection: &Connection, trigger: &str) -> Result<()> {
 /// Adds what is missing: to a database that has nothing of ours, or has lost some of it.
 pub(super) fn install(connection: &Connection, table: &str) -> Result<()> {
     connection.execute_batch(include_str!("schema.sql"))?;
-    for (name, sql) in TRIGGERS {
-        let wanted = on(sql, table);
+    for (name, event, keys) in TRIGGERS {
+        let follow = FOLLOW.replace("{name}", name).replace("{event}", event).replace("{keys}", keys);
+        let wanted = on(&follow, table);
         if trigger(connection, name)?.is_none_or(|found| found.sql != wanted) {
             connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}; {wanted}"))?;
         }
@@ -110,7 +98,7 @@ pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
         let original = original.filter(|_| ours.table.eq_ignore_ascii_case(table));
         connection.execute_batch(&original.unwrap_or_default())?;
     }
-    for (name, _) in TRIGGERS {
+    for (name, ..) in TRIGGERS {
         connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}"))?;
     }
     connection.execute_batch(

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::error::Failed;
 use super::target::Target;
-use super::writer::Task;
+use super::writer::{Chore, Task};
 use super::{bell, history};
 use crate::store::StoreError;
 
@@ -213,12 +213,14 @@ impl Work {
         if self.target.must_compare() {
             self.chores.compare_at = now + SELDOM;
         }
-        if now >= self.chores.compare_at && tasks.try_send(Task::Compare).is_ok() {
+        if now >= self.chores.compare_at && tasks.try_send(Task::Chore(Chore::Compare)).is_ok() {
             self.chores.compare_at = now + self.target.compare;
         }
         let is_quiet = self.chores.changed.is_some_and(|changed| now >= changed + QUIET);
         // An empty log is as it should be: to empty it once more would count as a change.
-        if is_quiet && (!self.target.place.has_log() || tasks.try_send(Task::Checkpoint).is_ok()) {
+        if is_quiet
+            && (!self.target.place.has_log() || tasks.try_send(Task::Chore(Chore::Checkpoint)).is_ok())
+        {
             self.chores.changed = None;
         }
     }

@@ -14,7 +14,7 @@ use super::error::Failed;
 use super::file::Place;
 use super::reconcile::{self, Comparison};
 use super::target::Target;
-use super::writer::{Job, Task, in_savepoint};
+use super::writer::{Chore, Job, Task, in_savepoint};
 use super::{history, open, table};
 
 /// The most work of one transaction, in pieces: with 512 the cost of making it durable is spread thin already.
@@ -75,9 +75,9 @@ impl Thread {
                 Some(Task::Work(first)) => {
                     let (group, rest) = self.gather(first, &mut queue);
                     self.work(group);
-                    rest.into_iter().for_each(|task| self.chore(&task));
+                    rest.into_iter().for_each(|chore| self.chore(&chore));
                 }
-                Some(task) => self.chore(&task),
+                Some(Task::Chore(chore)) => self.chore(&chore),
                 None if queue.is_closed() && queue.is_empty() => break,
                 None => {}
             }
@@ -89,16 +89,15 @@ impl Thread {
         }
     }
 
-    fn chore(&mut self, task: &Task) {
-        match task {
-            Task::Compare => _ = self.comparison.get_or_insert_with(Comparison::new),
-            Task::Checkpoint => self.checkpoint(Duration::ZERO),
-            Task::Work(_) => {}
+    fn chore(&mut self, chore: &Chore) {
+        match chore {
+            Chore::Compare => _ = self.comparison.get_or_insert_with(Comparison::new),
+            Chore::Checkpoint => self.checkpoint(Duration::ZERO),
         }
     }
 
-    /// The work that waits already, within bounds; and the first task that is something else.
-    fn gather(&mut self, first: Job, queue: &mut mpsc::Receiver<Task>) -> (Vec<Job>, Option<Task>) {
+    /// The work that waits already, within bounds; and the first chore behind it.
+    fn gather(&mut self, first: Job, queue: &mut mpsc::Receiver<Task>) -> (Vec<Job>, Option<Chore>) {
         let limit = if self.alone > 0 { 1 } else { GROUP };
         self.alone = self.alone.saturating_sub(1);
         let mut bytes = first.bytes;
@@ -109,7 +108,7 @@ impl Thread {
                     bytes += job.bytes;
                     group.push(job);
                 }
-                Ok(other) => return (group, Some(other)),
+                Ok(Task::Chore(chore)) => return (group, Some(chore)),
                 Err(_) => break,
             }
         }

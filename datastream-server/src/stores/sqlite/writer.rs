@@ -20,6 +20,11 @@ const QUEUE: usize = 1024;
 /// What the thread is asked to do.
 pub(super) enum Task {
     Work(Job),
+    Chore(Chore),
+}
+
+/// What nobody waits for.
+pub(super) enum Chore {
     /// Compare the table with the log, between other work.
     Compare,
     /// Bring the write-ahead log into the file, if nobody reads in it now.
