@@ -9,6 +9,7 @@ mod one_key;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -31,6 +32,9 @@ pub(crate) struct Cell<T> {
     pub(crate) value: ArcSwapOption<T>,
     pub(crate) report: ArcSwap<Report>,
     pub(crate) versions: watch::Sender<Versions>,
+    /// How often what is read may have become another: all that a cached reader looks at. Shared with what else makes
+    /// it another, and with the cells that are made of this one.
+    pub(crate) turns: Arc<AtomicU64>,
     source: Box<dyn Source<T>>,
     /// To say that the last handle is gone; `None` for a fixed handle.
     commands: Option<mpsc::UnboundedSender<Command>>,
@@ -148,6 +152,7 @@ impl<T> Cell<T> {
             value: ArcSwapOption::empty(),
             report: ArcSwap::from_pointee(report),
             versions: watch::Sender::default(),
+            turns: Arc::default(),
             source: Box::new(source),
             commands,
         }
@@ -191,6 +196,13 @@ impl<T> Cell<T> {
         });
     }
 
+    /// Shows another value. It is there before anybody is told.
+    fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
+        let old = self.value.swap(value);
+        self.turns.fetch_add(1, Ordering::Release);
+        old
+    }
+
     /// Shows a value, with what `note` has to say of it.
     pub(crate) fn accept(&self, value: T, note: impl FnOnce(&mut Report)) {
         let mut good = Report {
@@ -204,7 +216,7 @@ impl<T> Cell<T> {
             ..Report::clone(&self.report.load())
         };
         note(&mut good);
-        let old = self.value.swap(Some(Arc::new(value)));
+        let old = self.swap(Some(Arc::new(value)));
         self.publish(good, true);
         discard(old);
     }
@@ -246,7 +258,7 @@ impl<T> Cell<T> {
     }
 
     fn empty(&self, why: Unavailable, note: impl FnOnce(&mut Report)) {
-        let old = self.value.swap(None);
+        let old = self.swap(None);
         let mut empty = Report {
             is_known: !matches!(why, Unavailable::NotReady { .. }),
             unavailable: Some(why),

@@ -15,11 +15,13 @@ pub(crate) struct Expiry {
     pub(crate) max_age: Duration,
     /// Since when it is older, in milliseconds after the client began, plus one; 0: it is not.
     over: AtomicU64,
+    /// To tell cached readers.
+    turns: Arc<AtomicU64>,
 }
 
 impl Expiry {
-    pub(crate) fn new(key: Arc<str>, max_age: Duration) -> Self {
-        Self { key, max_age, over: AtomicU64::new(0) }
+    pub(crate) fn new(key: Arc<str>, max_age: Duration, turns: Arc<AtomicU64>) -> Self {
+        Self { key, max_age, over: AtomicU64::new(0), turns }
     }
 
     /// Since when what is read is too old, as time since the client began.
@@ -34,7 +36,10 @@ impl Expiry {
 
     fn turn(&self, over: Option<Duration>) {
         let millis = |over: Duration| u64::try_from(over.as_millis()).unwrap_or(u64::MAX - 1);
-        self.over.store(over.map_or(0, |over| millis(over).saturating_add(1)), Ordering::Release);
+        let over = over.map_or(0, |over| millis(over).saturating_add(1));
+        if self.over.swap(over, Ordering::AcqRel) != over {
+            self.turns.fetch_add(1, Ordering::Release);
+        }
     }
 }
 

@@ -84,4 +84,4 @@ pub use fixed::{Fixed, FixedValue};
 pub use prefix::{Change, Entries};
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
-pub use watch::{Loaded, LoadedOr, Watch, WatchOr};
+pub use watch::{Cached, Loaded, LoadedOr, Watch, WatchOr};

@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cache::Unfit;
-use crate::snapshot::{Held, Snapshot};
+use crate::snapshot::{Held, Snapshot, type_name};
 use crate::status::Origin;
 use environment::Environment;
 
@@ -175,7 +175,7 @@ fn begins(key: &str, from: &str) {
 fn held(value_type: &str, text: String) -> Held {
     Held {
         value: Bytes::from(text),
-        value_type: value_type.into(),
+        value_type: type_name(value_type),
         revision: 0,
         origin: Origin::Override,
         below: None,

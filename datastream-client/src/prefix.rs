@@ -6,13 +6,12 @@ use std::sync::Arc;
 use datastream::key::shown;
 use datastream::value::Value;
 use futures_util::{Stream, StreamExt as _};
-use rpds::RedBlackTreeMapSync;
 
 use crate::cell::{Cell, Source, decode, discard, selector};
 use crate::client::Client;
 use crate::error::Unavailable;
 use crate::session::Changed;
-use crate::snapshot::{Held, Snapshot};
+use crate::snapshot::{Held, OrderedMap, Snapshot};
 use crate::status::Refusal;
 use crate::watch::Watch;
 
@@ -49,9 +48,9 @@ impl Client {
 /// It is immutable and shares its memory with its predecessors: a clone costs a reference count, a read the logarithm of
 /// the number of keys. Keys are whole, with their prefix.
 pub struct Entries<T> {
-    slots: RedBlackTreeMapSync<Arc<str>, Arc<Slot<T>>>,
+    slots: OrderedMap<Slot<T>>,
     /// Of those keys, the ones of which the newest value could not be used.
-    refusals: RedBlackTreeMapSync<Arc<str>, Refusal>,
+    refusals: OrderedMap<Arc<Refusal>>,
 }
 
 /// What is known of one key that exists.
@@ -75,6 +74,12 @@ pub enum Change<T> {
     Refused(Refusal),
 }
 
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), held: self.held.clone() }
+    }
+}
+
 impl<T> Clone for Entries<T> {
     fn clone(&self) -> Self {
         Self { slots: self.slots.clone(), refusals: self.refusals.clone() }
@@ -83,7 +88,7 @@ impl<T> Clone for Entries<T> {
 
 impl<T> Default for Entries<T> {
     fn default() -> Self {
-        Self { slots: RedBlackTreeMapSync::new_sync(), refusals: RedBlackTreeMapSync::new_sync() }
+        Self { slots: OrderedMap::new(), refusals: OrderedMap::new() }
     }
 }
 
@@ -96,27 +101,28 @@ impl<T> Entries<T> {
 
     /// The keys that have a value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.slots.iter().filter_map(|(key, slot)| Some((&**key, slot.value.as_deref()?)))
+        self.slots.into_iter().filter_map(|(key, slot)| Some((&**key, slot.value.as_deref()?)))
     }
 
     /// The keys whose newest value could not be used, in order.
     pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
-        self.refusals.values()
+        self.refusals.into_iter().map(|(_, refusal)| &**refusal)
     }
 
     /// What is different from `before`, in the order of the keys: what came between the two counts once. Takes a step for
     /// each key.
     pub fn changes_since(&self, before: &Self) -> Vec<(Arc<str>, Change<T>)> {
-        let gone = before.slots.keys().filter(|key| !self.slots.contains_key(*key));
-        let mut changes: Vec<_> = gone.map(|key| (key.clone(), Change::Removed)).collect();
+        let gone = before.slots.into_iter().filter(|(key, _)| self.slots.get(*key).is_none());
+        let mut changes: Vec<_> = gone.map(|(key, _)| (key.clone(), Change::Removed)).collect();
         for (key, slot) in &self.slots {
             let old = before.slots.get(key);
-            if old.is_some_and(|old| Arc::ptr_eq(old, slot)) {
+            if old.is_some_and(|old| Arc::ptr_eq(&old.held, &slot.held)) {
                 continue;
             }
             let value = Slot::change(old.and_then(|old| old.value.as_ref()), slot.value.as_ref());
             let refusal = self.refusals.get(key).filter(|refusal| before.refusals.get(key) != Some(refusal));
-            let both = value.into_iter().chain(refusal.cloned().map(Change::Refused));
+            let both =
+                value.into_iter().chain(refusal.map(|refusal| Change::Refused(Refusal::clone(refusal))));
             changes.extend(both.map(|change| (key.clone(), change)));
         }
         changes.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -219,11 +225,11 @@ impl<T: Value> Entries<T> {
     /// The entries that `snapshot` has below `prefix`; `None` if these are the same.
     fn all_of(&self, snapshot: &Snapshot, prefix: &Arc<str>) -> Option<Self> {
         let mut after = self.clone();
-        let gone: Vec<_> = self.slots.keys().filter(|key| snapshot.held(key).is_none()).collect();
-        gone.iter().for_each(|key| _ = after.remove(key));
+        let gone = self.slots.into_iter().map(|(key, _)| key).filter(|key| snapshot.held(key).is_none());
+        let is_less = gone.fold(false, |is_less, key| after.remove(key) | is_less);
         let prefix = selector(prefix);
         let put = snapshot.held_by(&prefix).fold(false, |is_new, (key, held)| after.put(key, held) | is_new);
-        (put || !gone.is_empty()).then_some(after)
+        (put || is_less).then_some(after)
     }
 
     /// Takes in what is held of a key, and says whether that is new. The same text is not decoded again.
@@ -235,28 +241,29 @@ impl<T: Value> Entries<T> {
         let last_good = before.and_then(|before| before.value.clone());
         let value = match decode::<T>(held) {
             Ok(value) => {
-                self.refusals.remove_mut(key);
+                self.refusals.remove_cow(key);
                 Some(Arc::new(value))
             }
             Err(error) => {
-                self.refusals.insert_mut(key.clone(), Refusal::log(key, held.revision, error));
+                let refusal = Refusal::log(key, held.revision, error);
+                self.refusals.insert_cow(key.clone(), Arc::new(refusal));
                 last_good
             }
         };
-        self.slots.insert_mut(key.clone(), Arc::new(Slot { value, held: held.clone() }));
+        self.slots.insert_cow(key.clone(), Slot { value, held: held.clone() });
         true
     }
 
     fn remove(&mut self, key: &Arc<str>) -> bool {
-        self.refusals.remove_mut(key);
-        self.slots.remove_mut(key)
+        self.refusals.remove_cow(key);
+        self.slots.remove_cow(key).is_some()
     }
 }
 
 impl<T> std::fmt::Debug for Entries<T> {
     /// Shows how many keys there are, and no value.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entries").field("keys", &self.slots.size()).finish_non_exhaustive()
+        f.debug_struct("Entries").field("keys", &self.slots.len()).finish_non_exhaustive()
     }
 }
 

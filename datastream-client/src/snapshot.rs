@@ -1,5 +1,6 @@
 //! What the client holds to be true, all of it at one position.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use bytes::Bytes;
 use datastream::key::{KeySet, Selector, shown};
 use datastream::position::Position;
 use datastream::proto;
-use datastream::value::{self, Value, ValueError};
-use rpds::RedBlackTreeMapSync;
+use datastream::value::{self, Value, ValueError, ValueType};
+use immutable_chunkmap::map::Map;
 
 use crate::status::Origin;
 
@@ -21,7 +22,7 @@ use crate::status::Origin;
 /// [`Watch`](crate::Watch) is much cheaper.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    values: RedBlackTreeMapSync<Arc<str>, Arc<Held>>,
+    values: OrderedMap<Arc<Held>>,
     position: Option<Position>,
     /// The keys and prefixes that the position speaks of; nothing is known of any other.
     covered: Arc<KeySet>,
@@ -36,13 +37,16 @@ pub struct Snapshot {
     overridden: Arc<BTreeSet<Arc<str>>>,
 }
 
+/// A persistent map, with as many keys in a node as make it light: a change copies one node, and the path to it.
+pub(crate) type OrderedMap<V> = Map<Arc<str>, V, 16>;
+
 /// A value, as it was received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Held {
     /// The text.
     pub value: Bytes,
     /// The name of its type, as it was written.
-    pub value_type: Box<str>,
+    pub value_type: Cow<'static, str>,
     /// The revision of the change that wrote it; 0 from a server of the original, which has none, and of an override.
     pub revision: u64,
     /// Where it comes from: the server, a file, or an override.
@@ -77,7 +81,7 @@ impl Snapshot {
 
     /// The keys that exist, in order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(|key| &**key)
+        self.values.into_iter().map(|(key, _)| &**key)
     }
 
     /// Where in the history of the store this is; `None` before the first state arrived, and with a server of the
@@ -131,7 +135,7 @@ impl Snapshot {
 
     /// Forgets all values, before a whole state.
     pub(crate) fn clear(&mut self) {
-        self.values = RedBlackTreeMapSync::new_sync();
+        self.values = OrderedMap::new();
         self.interrupted = Arc::default();
     }
 
@@ -142,7 +146,7 @@ impl Snapshot {
 
     /// The values by their keys, in order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Held>)> {
-        self.values.iter()
+        self.values.into_iter()
     }
 
     /// A state that is put together from a file.
@@ -161,14 +165,14 @@ impl Snapshot {
     /// A key is known if it has a value there: that one is missing is for a server to say.
     pub(crate) fn take_from_file(&mut self, file: &Self, entry: &Selector) {
         let is_known = match entry {
-            Selector::Key(key) => file.values.contains_key(key),
+            Selector::Key(key) => file.held(key).is_some(),
             Selector::Prefix(_) => file.covered.includes(entry),
         };
         if !is_known {
             return;
         }
         for (key, held) in file.held_by(entry) {
-            self.values.insert_mut(key.clone(), held.clone());
+            self.values.insert_cow(key.clone(), held.clone());
         }
         self.file = file.file;
         Arc::make_mut(&mut self.covered).insert(entry.clone());
@@ -179,11 +183,12 @@ impl Snapshot {
     /// handles have taken over by now.
     pub(crate) fn count_as_live(&mut self) {
         self.file = None;
-        let from_file: Vec<_> = self.values.iter().filter(|(_, held)| held.origin != Origin::Live).collect();
+        let from_file: Vec<_> =
+            self.values.into_iter().filter(|(_, held)| held.origin != Origin::Live).collect();
         let live = |held: &Held| Arc::new(Held { origin: Origin::Live, below: None, ..held.clone() });
         let live: Vec<_> = from_file.into_iter().map(|(key, held)| (key.clone(), live(held))).collect();
         for (key, held) in live {
-            self.values.insert_mut(key, held);
+            self.values.insert_cow(key, held);
         }
     }
 
@@ -193,7 +198,7 @@ impl Snapshot {
         if !self.covered.matches(key) {
             Arc::make_mut(&mut self.covered).insert(Selector::Key(key.clone()));
         }
-        self.values.insert_mut(key.clone(), Arc::new(Held { below, ..held.clone() }));
+        self.values.insert_cow(key.clone(), Arc::new(Held { below, ..held.clone() }));
         Arc::make_mut(&mut self.overridden).insert(key.clone());
     }
 
@@ -233,7 +238,7 @@ impl Snapshot {
         let held = self.held_by(entry).map(|(key, _)| key);
         let gone: Vec<_> = held.filter(|key| !self.covered.matches(key)).cloned().collect();
         for key in &gone {
-            self.values.remove_mut(key);
+            self.values.remove_cow(key);
         }
     }
 
@@ -249,7 +254,7 @@ impl Snapshot {
     /// Keeps the values for a server that knows nothing of where they come from: what is held is covered by itself,
     /// and none of it is followed before the server has said something of it.
     pub(crate) fn leave_history(&mut self, now: Duration, wanted: &KeySet) {
-        let covered = self.values.keys().cloned().map(Selector::Key).collect();
+        let covered = self.values.into_iter().map(|(key, _)| key.clone()).map(Selector::Key).collect();
         let held = wanted.iter().filter(|entry| self.held_by(entry).next().is_some());
         self.interrupted = Arc::new(held.map(|entry| (entry.clone(), now)).collect());
         self.covered = Arc::new(covered);
@@ -264,7 +269,7 @@ impl Snapshot {
         if !self.covered.contains_selector(&selector) {
             Arc::make_mut(&mut self.covered).insert(selector);
         }
-        self.values.insert_mut(key.clone(), held.clone());
+        self.values.insert_cow(key.clone(), held.clone());
     }
 
     /// Notes that an entry is not followed.
@@ -297,7 +302,8 @@ impl Snapshot {
         changed: &mut BTreeSet<Arc<str>>,
     ) -> u64 {
         let mut newest = 0;
-        for (key, data) in data {
+        // In their order they fill the nodes of the map.
+        for (key, data) in BTreeMap::from_iter(data) {
             let held = self.values.get(key.as_str()).map_or(0, |held| held.revision);
             if !self.covered.matches(&key)
                 || data.revision < held
@@ -308,9 +314,9 @@ impl Snapshot {
             newest = newest.max(data.revision);
             let key: Arc<str> = key.into();
             if data.deleted {
-                self.values.remove_mut(&key);
+                self.values.remove_cow(&key);
             } else {
-                self.values.insert_mut(key.clone(), Arc::new(Held::new(&data)));
+                self.values.insert_cow(key.clone(), Arc::new(Held::new(&data)));
             }
             changed.insert(key);
         }
@@ -323,7 +329,7 @@ impl Held {
     pub(crate) fn new(data: &proto::Data) -> Self {
         Self {
             value: Bytes::copy_from_slice(&data.value),
-            value_type: data.value_type.as_str().into(),
+            value_type: type_name(&data.value_type),
             revision: data.revision,
             origin: Origin::Live,
             below: None,
@@ -343,5 +349,13 @@ impl Held {
     /// Whether it is the same value, at whatever revision.
     pub(crate) fn has_text_of(&self, other: &Self) -> bool {
         self.value_type == other.value_type && self.value == other.value
+    }
+}
+
+/// The name of a type, which is not allocated anew for each value: nearly all are the same few.
+pub(crate) fn type_name(name: &str) -> Cow<'static, str> {
+    match ValueType::named(name) {
+        Some(known) if known.name() == name => Cow::Borrowed(known.name()),
+        _ => Cow::Owned(name.to_owned()),
     }
 }

@@ -1,5 +1,6 @@
 //! The typed handle of one setting.
 
+mod cached;
 mod map;
 mod max_age;
 mod or;
@@ -18,6 +19,7 @@ use crate::client::Inner;
 use crate::error::Unavailable;
 use crate::expiry::Expiry;
 use crate::worker::{self, Command};
+pub use cached::Cached;
 pub use or::{LoadedOr, WatchOr};
 
 /// A setting that is always right now: [`get`](Self::get) it wherever it is used.

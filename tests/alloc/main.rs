@@ -106,6 +106,17 @@ fn get_with_a_default_allocates_nothing_with_and_without_a_value() {
 }
 
 #[test]
+fn cached_reads_allocate_nothing() {
+    let server = TestServer::start().with("int", 1_i64).with("text", "a text".to_owned());
+    let client = Client::connect(server.url());
+    let (int, text) = (client.watch::<i64>("int"), client.watch::<String>("text"));
+    int.ready_blocking().and_then(|()| text.ready_blocking()).expect("the keys are there");
+    let (mut int, mut text) = (int.cached(), text.or(String::new()).cached());
+    let read = || assert_eq!((*int.get(), text.get().as_str()), (Some(1), "a text"));
+    assert_eq!(measure(read).count_total, 0);
+}
+
+#[test]
 fn a_limit_of_age_allocates_nothing_at_reads_in_time_and_too_late() {
     let server = TestServer::start().with("int", 1_i64);
     let watch = Client::connect(server.url()).watch::<i64>("int");

@@ -1,6 +1,7 @@
 //! The client over a transport that the test answers, in time that stands still until everybody waits.
 
 mod bind;
+mod cached;
 mod calls;
 mod check;
 mod combine;

@@ -13,7 +13,7 @@ use super::node::{Entry, Notes, some_text};
 use super::{read_struct, with_slash};
 use crate::client::{Capability, Client};
 use crate::error::CallError;
-use crate::snapshot::{Held, Snapshot};
+use crate::snapshot::{Held, Snapshot, type_name};
 use crate::status::Origin;
 
 /// What does not fit between a struct and the keys that a server has: made by [`Client::check_binding`].
@@ -173,7 +173,7 @@ fn is_below(key: &str, other: &str) -> bool {
 fn some_held(value_type: &str, text: &'static str) -> Held {
     Held {
         value: Bytes::from_static(text.as_bytes()),
-        value_type: value_type.into(),
+        value_type: type_name(value_type),
         revision: 0,
         origin: Origin::Live,
         below: None,

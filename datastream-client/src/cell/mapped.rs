@@ -36,7 +36,9 @@ impl<T: Send + Sync + 'static> Cell<T> {
         map: impl Fn(&T) -> U + Send + Sync + 'static,
     ) -> Arc<Cell<U>> {
         let source = Map { from: self.clone(), parts: [self.clone()], map, last: Mutex::default() };
-        let cell = Arc::new(Cell::new(self.key.clone(), source, self.commands.clone()));
+        let mut cell = Cell::new(self.key.clone(), source, self.commands.clone());
+        cell.turns = self.turns.clone(); // A limit of age goes on to what is made of the value.
+        let cell = Arc::new(cell);
         cell.offer(&Snapshot::default(), &Changed::All);
         cell
     }
@@ -79,7 +81,7 @@ where
                 }
                 computed => {
                     last.refusal = None;
-                    old = cell.value.swap(computed.and_then(Result::ok).map(Arc::new));
+                    old = cell.swap(computed.and_then(Result::ok).map(Arc::new));
                 }
             }
         }

@@ -32,7 +32,8 @@ impl<T> Watch<T> {
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         if let Some(client) = &self.client {
-            let expiry = Arc::new(Expiry::new(self.cell.key.clone(), max_age));
+            let (key, turns) = (self.cell.key.clone(), self.cell.turns.clone());
+            let expiry = Arc::new(Expiry::new(key, max_age, turns));
             // A client that was closed confirms nothing any more.
             let is_sent = client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_ok();
             if !is_sent || client.shared.is_closed() {
