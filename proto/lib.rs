@@ -55,6 +55,16 @@ pub mod limit {
     pub const KEYS_BYTES: usize = 1 << 20;
     /// The most bytes that `DataRequest.client_name` may have.
     pub const CLIENT_NAME_BYTES: usize = 256;
+    /// The most operations of one commit.
+    pub const OPERATIONS: usize = 10_000;
+    /// The most bytes that `CommitRequest.request_id` may have.
+    pub const REQUEST_ID_BYTES: usize = 128;
+    /// The most bytes that the author of a commit may have.
+    pub const AUTHOR_BYTES: usize = 256;
+    /// The most bytes that the message of a commit may have.
+    pub const COMMIT_MESSAGE_BYTES: usize = 4096;
+    /// The most changes in one page of a history.
+    pub const HISTORY_PAGE: u32 = 1000;
     /// The most bytes of one message, either way: what tonic and grpc-go accept unless told otherwise.
     pub const MESSAGE_BYTES: usize = 4 << 20;
 }
