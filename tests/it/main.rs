@@ -22,6 +22,7 @@ mod client_runtime;
 mod client_together;
 mod contract_key;
 mod contract_value;
+mod control;
 mod cost;
 mod durability;
 mod examples;
