@@ -1,6 +1,7 @@
 //! The laws of the machine, one by one. Time and randomness are the tests' own.
 
 mod contact;
+mod edges;
 mod file;
 mod machine;
 mod original;
@@ -273,7 +274,7 @@ fn limits_without_end_overflow_nothing() {
 #[test]
 fn a_broken_rule_drops_the_stream_and_keeps_the_state() {
     let part = DataResponse { more: true, ..change(6, [("a", 6, "2")]) };
-    let table: [(&str, Vec<DataResponse>); 11] = [
+    let table: [(&str, Vec<DataResponse>); 12] = [
         ("a heartbeat inside a delivery", vec![part.clone(), heartbeat(6)]),
         ("a heartbeat that lowers", vec![heartbeat(4)]),
         ("a heartbeat of another history", vec![machine::elsewhere(heartbeat(5))]),
@@ -283,6 +284,7 @@ fn a_broken_rule_drops_the_stream_and_keeps_the_state() {
         ("a change without a position", vec![message(Phase::Change, None, NOTHING)]),
         ("a value newer than its delivery", vec![change(6, [("a", 7, "2")])]),
         ("a phase that changes half-way", vec![part, reset(6, NOTHING)]),
+        ("a second resumption", vec![resume(6, NOTHING)]),
         ("a second state", vec![state(6, [("a", 6, "2")])]),
         ("an original server", vec![message(Phase::Unspecified, Some(6), [("a", 6, "2")])]),
     ];

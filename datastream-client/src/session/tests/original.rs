@@ -6,7 +6,7 @@ use datastream::proto::{Data, DataRequest, DataResponse};
 
 use super::machine::{Machine, Outputs as _, heartbeats, reset, state};
 use crate::error::Disconnect;
-use crate::session::{Answer, Event, Link, Output, StreamId};
+use crate::session::{Answer, Event, Link, Opening, Output, StreamId};
 use crate::status::Peer;
 
 /// One that follows keys of a server of the original, which has said nothing yet; and their streams.
@@ -289,6 +289,30 @@ fn headers_of_ours_on_a_stream_of_the_original_are_judged_anew() {
     assert_eq!(machine.shown(), [("a", "1")]);
     let open = machine.wait(500).open().expect("Subscribe is called");
     assert_eq!(open.request.resume, Some(datastream::proto::Position::default()));
+}
+
+#[test]
+fn headers_that_prove_nothing_and_those_of_a_stream_that_ended_judge_nobody() {
+    let (mut machine, streams) = following(["a", "b"]);
+    machine.step(Event::Opened(streams[0], Opening::default()));
+    machine.step(Event::Ended(streams[1], Disconnect::Ended));
+    assert!(machine.step(Event::Opened(streams[1], heartbeats(5_000))).closed().is_empty());
+    says(&mut machine, streams[0], [("a", "1")]);
+    assert_eq!(machine.shown(), [("a", "1")]);
+}
+
+#[test]
+fn all_is_followed_again_once_the_last_value_was_repeated_and_no_sooner() {
+    let (mut machine, streams) = following(["a", "b", "c"]);
+    for (stream, key) in streams.iter().zip(["a", "b", "c"]) {
+        assert!(says(&mut machine, *stream, [(key, "1")]).link().is_none(), "nothing was lost");
+    }
+    machine.step(Event::Ended(streams[1], Disconnect::Ended));
+    machine.step(Event::Ended(streams[2], Disconnect::Ended));
+    let again = machine.wait(500).opens();
+    assert!(says(&mut machine, streams[0], [("a", "2")]).link().is_none());
+    assert!(says(&mut machine, again[0].id, [("b", "2")]).link().is_none(), "one is still to be repeated");
+    assert!(says(&mut machine, again[1].id, [("c", "2")]).link().is_some());
 }
 
 #[test]
