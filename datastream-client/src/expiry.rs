@@ -33,7 +33,7 @@ impl Expiry {
     }
 
     fn turn(&self, over: Option<Duration>) {
-        let millis = |over: Duration| u64::try_from(over.as_millis()).unwrap_or(u64::MAX - 1);
+        let millis = |over: Duration| u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
         self.over.store(over.map_or(0, |over| millis(over).saturating_add(1)), Ordering::Release);
     }
 }
@@ -53,9 +53,6 @@ pub(crate) struct Expiries {
 impl Expiries {
     /// Adds one, to be looked at together with all others that are added now.
     pub(crate) fn add(&mut self, expiry: Weak<Expiry>, now: Duration) {
-        if self.all.len() == self.all.capacity() {
-            self.all.retain(|expiry| expiry.strong_count() > 0);
-        }
         self.all.push(expiry);
         self.due = Some(now);
     }

@@ -33,9 +33,9 @@ impl<T> Watch<T> {
     pub fn max_age(mut self, max_age: Duration) -> Self {
         if let Some(client) = &self.client {
             let expiry = Arc::new(Expiry::new(self.cell.key.clone(), max_age));
-            // A client that was closed confirms nothing any more.
-            let is_sent = client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_ok();
-            if !is_sent || client.shared.is_closed() {
+            let _ = client.commands.send(Command::Expire(Arc::downgrade(&expiry)));
+            // It confirms nothing any more, and its worker, if there is one still, keeps no time.
+            if client.shared.is_closed() {
                 expiry.end(client.shared.started.elapsed());
             }
             self.expiry = Some(expiry);

@@ -166,13 +166,15 @@ async fn a_stream_begins_with_the_present_and_shows_a_deletion() {
 #[tokio::test(start_paused = true)]
 async fn a_handle_with_a_default_reads_waits_and_streams_as_one_without() {
     let (client, mut script) = client();
-    let n = client.watch::<i64>("n").or(7);
+    let mut n = client.watch::<i64>("n").or(7);
     assert_eq!(*n.load(), 7);
+    assert!(n.changed().now_or_never().is_none());
     let mut values = n.stream();
     let mut next = async || *within("a value", values.next()).await.expect("it never ends");
     let stream = script.accept(state(5, [TEN])).await;
     within("ready", n.ready()).await.expect("it is there");
     assert_eq!((*n.load(), next().await), (10, 10));
+    within("the first value", n.changed()).await;
     stream.say(deletion(6, "n"));
     assert_eq!(next().await, 7);
     assert_eq!(*n.load(), 7);
@@ -189,6 +191,8 @@ async fn what_debug_shows_is_escaped_and_cut_and_is_no_value() {
         assert!(!shown.contains("hunter2") && shown.len() < 1_000, "{shown}");
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
     }
+    let n = format!("{:?}", client.watch::<i64>("n").or(7));
+    assert!(n.contains(r#"key: "n""#) && n.contains("has_value: false") && !n.contains('7'), "{n}");
 }
 
 #[tokio::test(start_paused = true)]
