@@ -68,7 +68,7 @@ impl Expiries {
         let confirmed = shared.confirmed();
         let goes_on = self.confirmed.is_some() && confirmed >= self.confirmed;
         self.confirmed = confirmed;
-        if !self.all.is_empty() && (!goes_on || self.over > 0 || self.due.is_some_and(|due| due <= now)) {
+        if !goes_on || self.over > 0 || self.due.is_some_and(|due| due <= now) {
             self.turn_all(shared, now);
         }
     }

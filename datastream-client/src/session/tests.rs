@@ -25,7 +25,9 @@ const NOTHING: [(&str, u64, &str); 0] = [];
 #[test]
 fn first_contact_syncs_then_subscribes_from_its_position() {
     let mut machine = Machine::watching(["a"]);
-    let (sync, request) = machine.wait(10).sync().expect("Sync is called");
+    let outputs = machine.wait(10);
+    assert!(matches!(outputs.link(), Some(Link::Connecting)));
+    let (sync, request) = outputs.sync().expect("Sync is called");
     assert_eq!(request.keys, ["a"]);
     assert_eq!(request.resume, Some(datastream::proto::Position::default()), "announced, with nothing yet");
 

@@ -5,7 +5,7 @@ use datastream::limit;
 use datastream::proto::{DataResponse, Phase};
 
 use super::NOTHING;
-use super::machine::{Machine, Outputs as _, change, heartbeat, millis, resume, state};
+use super::machine::{Machine, Outputs as _, change, heartbeat, heartbeats, millis, resume, state};
 use crate::config::Limits;
 use crate::error::Disconnect;
 use crate::session::{Event, Link};
@@ -124,4 +124,42 @@ fn a_first_delivery_is_the_kind_that_was_asked_for() {
             );
         }
     }
+}
+
+#[test]
+fn a_prefix_that_joins_is_taken_in_full_and_nothing_below_it_is_left_over() {
+    let (mut machine, live) = Machine::live(["a", "p/x"]);
+    machine.step(Event::Received(live, change(6, [("p/x", 6, "1")])));
+    machine.watch("p/");
+    let open = machine.wait(10).open().expect("a stream that joins");
+    assert_eq!(open.request.fresh, ["p/"]);
+    machine.step(Event::Received(open.id, resume(7, [("p/y", 7, "1")])));
+    assert_eq!(machine.shown(), [("a", "1"), ("p/y", "1")]);
+}
+
+#[test]
+fn headers_begin_the_time_for_the_first_delivery_anew() {
+    let mut machine = Machine::watching(["a"]);
+    let (sync, _) = machine.wait(10).sync().expect("Sync is called");
+    let open = machine.synced(sync, Ok(state(5, NOTHING))).open().expect("Subscribe is called");
+    machine.wait(3_000);
+    machine.step(Event::Opened(open.id, heartbeats(5_000)));
+    assert_eq!(machine.session.alive_until(), Some(machine.now + millis(15_000)));
+}
+
+#[test]
+fn a_stream_that_takes_over_and_each_heartbeat_confirm_what_is_shown() {
+    let (mut machine, _) = Machine::live(["a"]);
+    machine.watch("b");
+    let open = machine.wait(10).open().expect("a stream that joins");
+    let aged = |seconds: i64, message: DataResponse| {
+        let source_age = Some(prost_types::Duration { seconds, nanos: 0 });
+        Event::Received(open.id, DataResponse { source_age, ..message })
+    };
+    machine.wait(100);
+    machine.step(aged(7, resume(5, NOTHING)));
+    assert_eq!(machine.session.confirmed(), Some((machine.now, millis(7_000))));
+    machine.wait(100);
+    machine.step(aged(9, heartbeat(5)));
+    assert_eq!(machine.session.confirmed(), Some((machine.now, millis(9_000))));
 }
