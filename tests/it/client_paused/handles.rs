@@ -252,6 +252,47 @@ async fn a_decoding_that_panics_refuses_its_value_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_value_that_panics_when_it_is_dropped_harms_no_other_and_is_logged() {
+    captured_log::capture();
+    struct Bomb;
+
+    impl Value for Bomb {
+        const READS: &'static [ValueType] = i64::READS;
+        const WRITES: ValueType = i64::WRITES;
+
+        fn from_text(_: ValueType, _: &Bytes) -> Result<Self, ValueError> {
+            Ok(Self)
+        }
+
+        fn to_text(&self) -> Result<Bytes, ValueError> {
+            Err(ValueError::refused::<Self>("it is only read"))
+        }
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    let (client, mut script) = client();
+    let (good, bomb) = (client.watch::<i64>("n"), client.watch::<Bomb>("n"));
+    let stream = script.accept(state(5, [TEN])).await;
+    stream.say(change(6, [("n", 6, "int", "11")]));
+    settle().await;
+    assert_eq!((good.get(), bomb.load().as_ref().is_some()), (Some(11), true), "it was replaced");
+    stream.say(deletion(7, "n"));
+    stream.say(change(8, [("other", 8, "int", "1")]));
+    settle().await;
+    assert_eq!((good.get(), bomb.load().as_ref().is_some()), (None, false), "it is gone");
+    stream.say(change(9, [("n", 9, "int", "12")]));
+    settle().await;
+    assert_eq!(good.get(), Some(12), "the client goes on");
+    assert!(!captured_log::lines_with("a value panicked when it was dropped").is_empty());
+    std::mem::forget((bomb.load().into_arc(), bomb));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_snapshot_is_shown_before_the_handles() {
     static CLIENT: OnceLock<Client> = OnceLock::new();
 

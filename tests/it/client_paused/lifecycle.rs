@@ -89,6 +89,16 @@ async fn a_closed_client_ends_at_once_and_its_handles_keep_their_values_and_say_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_is_under_way_when_its_client_is_closed_is_interrupted() {
+    let (client, mut script) = client();
+    let (written, ()) = tokio::join!(client.set("n", 1_i64), async {
+        let _unanswered = script.push().await;
+        client.close().await;
+    });
+    assert!(matches!(written, Err(CallError::Interrupted)), "{written:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_is_closed_while_it_connects() {
     let (client, mut script) = client();
     let n = client.watch::<i64>("n");
