@@ -277,6 +277,7 @@ async fn a_value_that_panics_when_it_is_dropped_harms_no_other_and_is_logged() {
 
     let (client, mut script) = client();
     let (good, bomb) = (client.watch::<i64>("n"), client.watch::<Bomb>("n"));
+    let mapped = good.map(|_| Bomb);
     let stream = script.accept(state(5, [TEN])).await;
     stream.say(change(6, [("n", 6, "int", "11")]));
     settle().await;
@@ -289,7 +290,7 @@ async fn a_value_that_panics_when_it_is_dropped_harms_no_other_and_is_logged() {
     settle().await;
     assert_eq!(good.get(), Some(12), "the client goes on");
     assert!(!captured_log::lines_with("a value panicked when it was dropped").is_empty());
-    std::mem::forget((bomb.load().into_arc(), bomb));
+    std::mem::forget([bomb.load().into_arc(), mapped.load().into_arc()]);
 }
 
 #[tokio::test(start_paused = true)]
