@@ -5,6 +5,8 @@
 
 mod mapped;
 mod one_key;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
