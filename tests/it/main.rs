@@ -34,6 +34,7 @@ mod file_server;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod hostile;
+mod laws;
 mod model;
 mod originals_file;
 mod originals_writer;
