@@ -263,9 +263,9 @@ pub enum CallError {
     /// The server failed, or was lost: try again. A write may still have been made.
     #[error("the call failed; a write may have been made all the same")]
     Failed(#[from] Arc<Disconnect>),
-    /// The runtime that the client ran on was shut down during the call: try again. A write may still have
-    /// been made.
-    #[error("interrupted by the end of its runtime; a write may have been made all the same")]
+    /// The runtime that the client ran on was shut down during the call: try again; or the client was
+    /// [closed](crate::Client::close). A write may still have been made.
+    #[error("interrupted by the end of its client or runtime; a write may have been made all the same")]
     Interrupted,
     /// The client has ended. Nothing was sent.
     #[error("the client has ended")]

@@ -69,6 +69,11 @@ pub(crate) struct Cli {
         value_parser = duration)]
     keep_history: Duration,
 
+    /// How many values of one key stay in the history at most.
+    #[arg(long, env = "DATASTREAM_KEEP_VERSIONS", value_name = "COUNT", default_value = "100",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    keep_versions: u64,
+
     /// How long a client may take nothing of an update that is being sent before its stream ends.
     #[arg(long, env = "DATASTREAM_STALL_LIMIT", value_name = "DURATION", default_value = "30s",
         value_parser = duration)]
@@ -98,6 +103,7 @@ impl Cli {
             positions: self.keep_positions,
             max_positions: self.max_positions,
             history: self.keep_history,
+            versions: self.keep_versions,
         };
         Config::default()
             .heartbeat(self.heartbeat)

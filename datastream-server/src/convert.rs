@@ -52,15 +52,28 @@ fn selectors(field: &str, entries: &[String]) -> Result<KeySet, Status> {
     parsed.collect()
 }
 
-/// Checks what a client asks to write.
-pub(crate) fn read_push(data: Data, retype: bool, max_value_bytes: usize) -> Result<Operation, Status> {
-    key::check(&data.key).map_err(|error| bad_key("key", &data.key, error))?;
+/// Checks what a client asks to write. `field` is where the setting stands in the request.
+pub(crate) fn read_push(
+    field: &str,
+    data: Data,
+    retype: bool,
+    max_value_bytes: usize,
+) -> Result<Operation, Status> {
+    check_key(&format!("{field}key"), &data.key)?;
     if data.value.len() > max_value_bytes {
-        return Err(invalid("value", &format!("a value has at most {max_value_bytes} bytes here")));
+        return Err(invalid(
+            &format!("{field}value"),
+            &format!("a value has at most {max_value_bytes} bytes here"),
+        ));
     }
     let value_type = (!data.value_type.is_empty()).then(|| data.value_type.into());
     let action = Action::Put { value: data.value, value_type, retype };
     Ok(Operation { key: data.key.into(), action, expected_revision: None })
+}
+
+/// Checks a key that is to be written.
+pub(crate) fn check_key(field: &str, key: &str) -> Result<(), Status> {
+    key::check(key).map_err(|error| bad_key(field, key, error))
 }
 
 /// The deadline that a caller set, as in the gRPC protocol: up to eight digits and a unit. What is malformed
@@ -89,7 +102,7 @@ pub(crate) fn invalid(field: &str, rule: &str) -> Status {
     Status::with_error_details(Code::InvalidArgument, format!("{field}: {rule}"), details)
 }
 
-fn bad_key(field: &str, key: &str, error: KeyError) -> Status {
+pub(crate) fn bad_key(field: &str, key: &str, error: KeyError) -> Status {
     invalid(field, &format!("{error}: {}", key::shown(key)))
 }
 
@@ -116,43 +129,55 @@ pub(crate) fn unavailable(text: &str) -> Status {
     Status::with_error_details(Code::Unavailable, text, details)
 }
 
-/// Why a push of `key` was not made.
-pub(crate) fn push_failed(key: &str, error: &CommitError) -> Status {
+/// Too much of something: what, and how much there may be.
+pub(crate) fn too_many(field: &str, rule: &str) -> Status {
+    let details = ErrorDetails::with_quota_failure_violation(field, rule);
+    Status::with_error_details(Code::ResourceExhausted, format!("{field}: {rule}"), details)
+}
+
+/// Why a commit was not made.
+pub(crate) fn commit_failed(error: &CommitError) -> Status {
     match error {
-        CommitError::Refused(refused) => push_refused(key, refused),
+        CommitError::Refused { key, why } => refused(key.as_deref(), why),
+        CommitError::Reused => Status::with_error_details(
+            Code::InvalidArgument,
+            format!("request_id: {error}: draw a new one for each commit"),
+            ErrorDetails::with_error_info("REQUEST_ID_REUSED", DOMAIN, HashMap::new()),
+        ),
         CommitError::Store(error) => store_failed(error),
     }
 }
 
-fn push_refused(key: &str, refused: &Refused) -> Status {
-    let shown = key::shown(key);
-    let info = |reason: &str| {
-        let metadata = HashMap::from([("key".to_owned(), shown.to_string())]);
-        ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+fn refused(key: Option<&str>, why: &Refused) -> Status {
+    let of = key.map(|key| format!(" (key {})", key::shown(key))).unwrap_or_default();
+    let text = format!("{why}{of}");
+    let info = |reason: &str, revision: Option<u64>| {
+        let key = key.map(|key| ("key".to_owned(), key.to_owned()));
+        let revision = revision.map(|revision| ("revision".to_owned(), revision.to_string()));
+        ErrorDetails::with_error_info(
+            reason,
+            DOMAIN,
+            key.into_iter().chain(revision).collect::<HashMap<_, _>>(),
+        )
     };
-    match refused {
+    let status = |code, reason, revision| Status::with_error_details(code, &*text, info(reason, revision));
+    match why {
         Refused::Value(error) => {
             let is_type = matches!(error, ValueError::UnknownType { .. });
-            let field = if is_type { "value_type" } else { "value" };
-            invalid(field, &format!("{error} (key {shown})"))
+            invalid(if is_type { "value_type" } else { "value" }, &text)
         }
-        Refused::Rules => invalid("value", &format!("{refused} (key {shown})")),
-        Refused::NoType => invalid("value_type", &format!("{refused} (key {shown})")),
-        Refused::TypeChange { .. } => Status::with_error_details(
-            Code::FailedPrecondition,
-            format!("{refused} (key {shown})"),
-            info("TYPE_CHANGE"),
-        ),
-        Refused::Conflict { .. } => {
-            Status::with_error_details(Code::Aborted, refused.to_string(), info("CONFLICT"))
-        }
-        Refused::Exists { .. } => Status::already_exists(refused.to_string()),
-        Refused::NotFound => Status::not_found(refused.to_string()),
+        Refused::Rules => invalid("value", &text),
+        Refused::NoType => invalid("value_type", &text),
+        Refused::TypeChange { .. } => status(Code::FailedPrecondition, "TYPE_CHANGE", None),
+        Refused::Conflict { revision } => status(Code::Aborted, "CONFLICT", Some(*revision)),
+        Refused::Exists { revision } => status(Code::AlreadyExists, "EXISTS", Some(*revision)),
+        Refused::NotFound => status(Code::NotFound, "NOT_FOUND", None),
     }
 }
 
-fn store_failed(error: &StoreError) -> Status {
-    tracing::warn!(error = %crate::error_chain(error), "the store did not take a push");
+/// What a store could not do.
+pub(crate) fn store_failed(error: &StoreError) -> Status {
+    tracing::warn!(error = %crate::error_chain(error), "the store did not do what a call asked for");
     match error {
         StoreError::Unavailable(_) => unavailable("the store is not available now: try again"),
         StoreError::Full(_) => Status::with_error_details(

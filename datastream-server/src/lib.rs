@@ -11,6 +11,7 @@
 mod access;
 mod config;
 mod content_type;
+mod control;
 mod convert;
 pub mod delivery;
 pub mod entry;
@@ -18,6 +19,7 @@ pub mod feed;
 pub mod frame;
 mod gathered;
 mod handshake;
+mod history;
 mod incoming;
 mod operation;
 mod registry;

@@ -16,8 +16,18 @@ pub struct Commit {
     pub author: String,
     /// Why; for the history.
     pub message: String,
-    /// A name for this commit that its author uses once; for the history.
-    pub request_id: Option<String>,
+    /// What makes a retry of this commit safe.
+    pub request: Option<RequestId>,
+}
+
+/// The name of a commit that its author uses once, so that the same commit that comes again is applied once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    /// Drawn by the author.
+    pub id: Arc<str>,
+    /// Of the whole request: another one under the same name is told apart by it. It guards against mistakes, not
+    /// against somebody who means to be mistaken.
+    pub digest: u64,
 }
 
 impl Commit {
@@ -51,11 +61,8 @@ pub enum Action {
         /// Another type than the key's is meant.
         retype: bool,
     },
-    /// Removes the key.
-    Delete {
-        /// A missing key is fine.
-        allow_missing: bool,
-    },
+    /// Removes the key, if it is there.
+    Delete,
 }
 
 impl std::fmt::Debug for Action {
@@ -65,7 +72,7 @@ impl std::fmt::Debug for Action {
             Self::Put { value, value_type, retype } => {
                 write!(f, "Put({value_type:?}[{}], retype: {retype})", value.len())
             }
-            Self::Delete { allow_missing } => write!(f, "Delete(allow_missing: {allow_missing})"),
+            Self::Delete => f.write_str("Delete"),
         }
     }
 }
@@ -126,7 +133,7 @@ pub enum Refused {
         /// Where it is.
         revision: u64,
     },
-    /// There is no such key to delete.
+    /// There is no such key to delete, at the expected revision or any other.
     #[error("there is no such key")]
     NotFound,
 }
@@ -139,10 +146,16 @@ impl Operation {
         Self { key: key.into(), action, expected_revision: None }
     }
 
-    /// A delete of a key that must exist.
+    /// A delete of a key, if it exists.
     #[must_use]
     pub fn delete(key: &str) -> Self {
-        Self { key: key.into(), action: Action::Delete { allow_missing: false }, expected_revision: None }
+        Self { key: key.into(), action: Action::Delete, expected_revision: None }
+    }
+
+    /// The same, if the key is at `revision`; 0: if it does not exist.
+    #[must_use]
+    pub fn expecting(self, revision: u64) -> Self {
+        Self { expected_revision: Some(revision), ..self }
     }
 
     /// What this operation does to a key of which the store holds `held`. A store calls it inside the
@@ -160,9 +173,8 @@ impl Operation {
                 let asked = Stored { value: value.clone(), value_type };
                 Ok(if held == Some(&asked) { Effect::Stands } else { Effect::Write(asked) })
             }
-            Action::Delete { .. } if held.is_some() => Ok(Effect::Remove),
-            Action::Delete { allow_missing: true } => Ok(Effect::Stands),
-            Action::Delete { allow_missing: false } => Err(Refused::NotFound),
+            Action::Delete if held.is_some() => Ok(Effect::Remove),
+            Action::Delete => Ok(Effect::Stands),
         }
     }
 
@@ -170,6 +182,7 @@ impl Operation {
         let live = held.filter(|held| held.value.is_some()).map_or(0, |held| held.revision);
         match self.expected_revision {
             Some(0) if live > 0 => Err(Refused::Exists { revision: live }),
+            Some(1..) if live == 0 && matches!(self.action, Action::Delete) => Err(Refused::NotFound),
             Some(expected) if expected != live => Err(Refused::Conflict { revision: live }),
             _ => Ok(()),
         }

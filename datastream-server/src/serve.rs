@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::limit;
+use datastream::service::control_service_server::ControlServiceServer;
 use datastream::service::data_service_server::DataServiceServer;
 use futures_util::{Stream, TryStream, TryStreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +19,7 @@ use tower_layer::{Identity, Stack};
 use crate::access::AccessLog;
 use crate::config::Config;
 use crate::content_type::GrpcOnly;
+use crate::control::Control;
 use crate::feed::Feed;
 use crate::gathered::Gathered;
 use crate::handshake::Handshake;
@@ -114,7 +116,8 @@ where
     let common =
         Common { started: Instant::now(), stall_limit: config.stall_limit, draining: draining.clone() };
     let drain_limit = config.drain_limit;
-    let router = router(Service::new(feed.clone(), config, common));
+    let control = Control::new(feed.clone(), config.clone());
+    let router = router(Service::new(feed.clone(), config, common), control);
 
     let stopped = wait_for(draining.clone());
     let served =
@@ -141,10 +144,14 @@ async fn wait_for(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-fn router(service: Service) -> Router<Stack<GrpcOnly, Stack<AccessLog, Identity>>> {
+fn router(service: Service, control: Control) -> Router<Stack<GrpcOnly, Stack<AccessLog, Identity>>> {
     let service = DataServiceServer::new(service)
         // What is unpacked is held to the size of a message. Answers leave as they are: most are small, and each
         // would be packed anew for every subscriber.
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(limit::MESSAGE_BYTES)
+        .max_encoding_message_size(limit::MESSAGE_BYTES);
+    let control = ControlServiceServer::new(control)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limit::MESSAGE_BYTES)
         .max_encoding_message_size(limit::MESSAGE_BYTES);
@@ -158,4 +165,5 @@ fn router(service: Service) -> Router<Stack<GrpcOnly, Stack<AccessLog, Identity>
         .layer(AccessLog { peer: |extensions| extensions.get::<TcpConnectInfo>()?.remote_addr() })
         .layer(GrpcOnly)
         .add_service(service)
+        .add_service(control)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use datastream::position::Position;
 use datastream::proto::{
     Capability, Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse, Phase,
 };
@@ -121,13 +122,8 @@ impl Service {
     }
 
     async fn push(&self, data: Data, retype: bool) -> Result<Bytes, Status> {
-        let operation = convert::read_push(data, retype, self.config.max_value_bytes)?;
-        let key = operation.key.clone();
-        let committed = self.feed.store().commit(Commit::one(operation)).await;
-        let position = committed.map_err(|error| convert::push_failed(&key, &error))?;
-        if !self.feed.reach(position.revision, PUBLISH_LIMIT).await {
-            return Err(convert::unavailable("written, but not yet published: push it again to be sure"));
-        }
+        let operation = convert::read_push("", data, retype, self.config.max_value_bytes)?;
+        let position = commit(&self.feed, Commit::one(operation)).await?;
         Ok(position.to_proto().encode_to_vec().into())
     }
 }
@@ -171,8 +167,20 @@ impl DataService for Service {
     }
 }
 
+/// Makes a commit, which is in every later state when this returns.
+pub(crate) async fn commit(feed: &Feed, commit: Commit) -> Result<Position, Status> {
+    let committed = feed.store().commit(commit).await;
+    let position = committed.map_err(|error| convert::commit_failed(&error))?;
+    if !feed.reach(position.revision, PUBLISH_LIMIT).await {
+        return Err(convert::unavailable(
+            "written, but not yet published: make the same call again to be sure",
+        ));
+    }
+    Ok(position)
+}
+
 /// Runs a call within its deadline. A panic ends the call, not the process.
-async fn guarded<T>(
+pub(crate) async fn guarded<T>(
     metadata: &MetadataMap,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {

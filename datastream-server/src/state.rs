@@ -149,6 +149,18 @@ impl State {
         if kept && position.revision >= self.compacted_to { Standing::Kept } else { Standing::Foreign }
     }
 
+    /// How many keys exist.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.size() - self.tombstones.size()
+    }
+
+    /// Whether no key exists.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The entry of a key, which may be a tombstone.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Arc<Entry>> {

@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datastream::position::Position;
 
-pub use crate::operation::{Action, Commit, Effect, Held, Operation, Refused};
+pub use crate::history::{HistoryPage, HistoryQuery, Logged, Usage};
+pub use crate::operation::{Action, Commit, Effect, Held, Operation, Refused, RequestId};
 
 /// A place where settings live.
 ///
@@ -54,12 +55,13 @@ pub trait Store: Send + Sync + 'static {
     /// Applies all operations, or none. The result is durable when this returns.
     ///
     /// A commit that changes nothing makes no revision; it returns the position of the commit that wrote what
-    /// stands, without a token if that is no longer known.
+    /// stands, without a token if that is no longer known. So does one whose [`request`](Commit::request) was applied
+    /// before, whatever the store holds by now: it is remembered in the transaction of the commit, as long as the history.
     ///
     /// # Errors
     ///
-    /// [`CommitError::Refused`] if an operation does not fit what the store holds, [`CommitError::Store`] if the
-    /// store could not take it.
+    /// [`CommitError::Refused`] if an operation does not fit what the store holds, [`CommitError::Reused`] if the name of
+    /// the request is that of another, [`CommitError::Store`] if the store could not take it.
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError>;
 
     /// Applies those puts of `commit` whose key the store does not hold, once in the life of the store: later
@@ -70,7 +72,31 @@ pub trait Store: Send + Sync + 'static {
     /// As [`commit`](Store::commit).
     async fn seed(&self, commit: Commit) -> Result<bool, CommitError>;
 
-    /// Forgets the tombstones and the positions that `retention` lets go. Returns the revision up to which that
+    /// A part of the history, newest first; `None` if this store keeps none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read now.
+    async fn history(&self, query: HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
+        let _ = query;
+        Ok(None)
+    }
+
+    /// What the store keeps beside the settings themselves; `None` if it cannot tell. May cost a walk over all of it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read now.
+    async fn usage(&self) -> Result<Option<Usage>, StoreError> {
+        Ok(None)
+    }
+
+    /// The kind of store, in a word, for a status.
+    fn kind(&self) -> &'static str {
+        "other"
+    }
+
+    /// Forgets the tombstones, the positions, the superseded values and the requests that `retention` lets go. Returns the revision up to which that
     /// happened. The newest position is always kept.
     ///
     /// # Errors
@@ -96,8 +122,10 @@ pub struct Retention {
     pub positions: Duration,
     /// How many positions are kept at most. Default: 100,000 (about 10 MB of memory).
     pub max_positions: u64,
-    /// For how long a value stays in the history after it was superseded. Default: 30 days.
+    /// For how long a value stays in the history after it was superseded, and the name of a request. Default: 30 days.
     pub history: Duration,
+    /// How many values of one key stay in the history at most, the latest among them. Default: 100.
+    pub versions: u64,
 }
 
 impl Default for Retention {
@@ -106,6 +134,7 @@ impl Default for Retention {
             positions: Duration::from_secs(60 * 60),
             max_positions: 100_000,
             history: Duration::from_secs(30 * 24 * 60 * 60),
+            versions: 100,
         }
     }
 }
@@ -205,9 +234,35 @@ pub enum StoreError {
 #[non_exhaustive]
 pub enum CommitError {
     /// An operation does not fit what the store holds, or is wrong by itself.
-    #[error(transparent)]
-    Refused(#[from] Refused),
+    #[error("{why}")]
+    Refused {
+        /// The key that it is about; `None` where the store refuses a commit as a whole.
+        key: Option<Arc<str>>,
+        /// What is wrong.
+        #[source]
+        why: Refused,
+    },
+    /// The name of the request was used for another one.
+    #[error("this request_id was used for another commit")]
+    Reused,
     /// The store could not take it. After [`StoreError::Unavailable`] it is not known whether it did.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Refused> for CommitError {
+    fn from(why: Refused) -> Self {
+        Self::Refused { key: None, why }
+    }
+}
+
+impl CommitError {
+    /// The same, of an operation on `key`.
+    #[must_use]
+    pub fn of(self, key: &Arc<str>) -> Self {
+        match self {
+            Self::Refused { why, .. } => Self::Refused { key: Some(key.clone()), why },
+            other => other,
+        }
+    }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use datastream::header;
 use datastream::proto::control_service_client::ControlServiceClient;
-use datastream::proto::{CommitRequest, Data, DataRequest, ListCapabilitiesRequest};
+use datastream::proto::{
+    ClientsRequest, Data, DataRequest, ListCapabilitiesRequest, ReportRequest, RollbackRequest,
+};
 use datastream_server::Config;
 use datastream_server::store::{Commit, Operation, Store};
 use datastream_server::stores::MemoryStore;
@@ -56,11 +58,17 @@ async fn every_answer_names_the_protocol() {
 }
 
 #[tokio::test]
-async fn the_reserved_service_is_not_implemented() {
+async fn what_is_reserved_is_not_implemented() {
     let (_server, wire) = server().await;
     let mut control = ControlServiceClient::new(wire.channel.clone());
-    let status = control.commit(CommitRequest::default()).await.expect_err("it is reserved");
-    assert_eq!(status.code(), Code::Unimplemented);
+    let refusals = [
+        control.rollback(RollbackRequest::default()).await.map(drop),
+        control.clients(ClientsRequest::default()).await.map(drop),
+        control.report(ReportRequest::default()).await.map(drop),
+    ];
+    for refused in refusals {
+        assert_eq!(refused.expect_err("it is reserved").code(), Code::Unimplemented);
+    }
 }
 
 #[tokio::test]

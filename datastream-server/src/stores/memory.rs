@@ -1,9 +1,10 @@
 //! The store `memory`: settings in this process, gone with it.
 //!
 //! Its identity is drawn anew with each store, so no position of an earlier run is ever taken for one of its
-//! own. It keeps no history beyond the positions that it remembers.
+//! own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -13,9 +14,12 @@ use datastream::position::Position;
 use tokio::sync::Notify;
 
 use crate::store::{
-    Action, Batch, Change, Commit, CommitError, Effect, Held, Operation, Refused, Retention, Since, Snapshot,
-    Store, StoreError,
+    Action, Batch, Change, Commit, CommitError, Effect, Held, HistoryPage, HistoryQuery, Logged, Operation,
+    RequestId, Retention, Since, Snapshot, Store, StoreError, Usage,
 };
+
+/// How many changes of one key are kept at most, however much time passes between two compactions.
+const VERSIONS: usize = 100;
 
 /// A store in memory.
 ///
@@ -55,15 +59,27 @@ impl Store for MemoryStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
-        let position = self.history().commit(&commit.operations)?;
+        let position = self.history().commit(&commit)?;
         self.bell.notify_one();
         Ok(position)
     }
 
     async fn seed(&self, commit: Commit) -> Result<bool, CommitError> {
-        let seeded = self.history().seed(commit.operations)?;
+        let seeded = self.history().seed(commit)?;
         self.bell.notify_one();
         Ok(seeded)
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
+        Ok(Some(self.history().page(&query)))
+    }
+
+    async fn usage(&self) -> Result<Option<Usage>, StoreError> {
+        Ok(Some(self.history().usage()))
+    }
+
+    fn kind(&self) -> &'static str {
+        "memory"
     }
 
     async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
@@ -85,8 +101,22 @@ struct History {
     positions: BTreeMap<u64, (Bytes, SystemTime)>,
     /// The latest change of each key, remembered tombstones included.
     latest: BTreeMap<Arc<str>, Latest>,
-    /// The same above `compacted_to`, by revision: what was superseded is not kept.
-    log: BTreeMap<u64, Change>,
+    /// The changes, by revision, those that were superseded among them.
+    log: BTreeMap<u64, Row>,
+    /// The revisions of each key in the log, ascending.
+    versions: HashMap<Arc<str>, VecDeque<u64>>,
+    /// What was applied under a name: the digest, the revision at which its commit ended, and when.
+    requests: HashMap<Arc<str>, (u64, u64, SystemTime)>,
+}
+
+/// A change in the log.
+#[derive(Debug)]
+struct Row {
+    change: Change,
+    /// The revision at which its commit ended.
+    commit: u64,
+    author: Arc<str>,
+    message: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -105,6 +135,8 @@ impl History {
             positions: BTreeMap::new(),
             latest: BTreeMap::new(),
             log: BTreeMap::new(),
+            versions: HashMap::new(),
+            requests: HashMap::new(),
         };
         history.end_commit(1, SystemTime::now());
         history
@@ -154,42 +186,95 @@ impl History {
             position: self.head(),
             compacted_to: self.compacted_to,
             positions: self.positions_from(after.revision + 1),
-            changes: self.log.range(after.revision + 1..).map(|(_, change)| change.clone()).collect(),
+            changes: self.log.range(after.revision + 1..).map(|(_, row)| row.change.clone()).collect(),
         })
     }
 
+    fn commit(&mut self, commit: &Commit) -> Result<Position, CommitError> {
+        if let Some(position) = self.applied(commit.request.as_ref())? {
+            return Ok(position);
+        }
+        let position = self.apply(commit)?;
+        if let Some(request) = &commit.request {
+            let applied = (request.digest, position.revision, SystemTime::now());
+            self.requests.insert(request.id.clone(), applied);
+        }
+        Ok(position)
+    }
+
+    /// Where the commit of this request ended, if it was made before.
+    fn applied(&self, request: Option<&RequestId>) -> Result<Option<Position>, CommitError> {
+        let Some(request) = request else { return Ok(None) };
+        match self.requests.get(&request.id) {
+            Some((digest, ..)) if *digest != request.digest => Err(CommitError::Reused),
+            Some((_, revision, _)) => Ok(Some(self.position(*revision))),
+            None => Ok(None),
+        }
+    }
+
     /// Decides every operation before it applies the first, so that a refusal leaves no trace.
-    fn commit(&mut self, operations: &[Operation]) -> Result<Position, Refused> {
-        let effects =
-            operations.iter().map(|operation| self.decide(operation)).collect::<Result<Vec<_>, _>>()?;
+    fn apply(&mut self, commit: &Commit) -> Result<Position, CommitError> {
+        let effects = commit.operations.iter().map(|operation| self.decide(operation));
+        let effects = effects.collect::<Result<Vec<_>, CommitError>>()?;
         let written = effects.iter().filter(|effect| !matches!(effect, Effect::Stands)).count() as u64;
         if written == 0 {
-            return Ok(self.standing(operations));
+            return Ok(self.standing(&commit.operations));
         }
         let (first, time) = (self.revision() + 1, SystemTime::now());
-        let commit = first + written - 1;
-        let changed = operations.iter().zip(effects).filter_map(|(operation, effect)| match effect {
+        let end = first + written - 1;
+        let changed = commit.operations.iter().zip(effects).filter_map(|(operation, effect)| match effect {
             Effect::Write(stored) => Some((operation.key.clone(), Some(stored))),
             Effect::Remove => Some((operation.key.clone(), None)),
             Effect::Stands => None,
         });
+        let (author, message): (Arc<str>, Arc<str>) =
+            (commit.author.as_str().into(), commit.message.as_str().into());
         for (revision, (key, value)) in (first..).zip(changed) {
             let change = Change { key: key.clone(), revision, time, value, too_large: None };
-            self.log.insert(revision, change.clone());
-            if let Some(old) = self.latest.insert(key, Latest { change, commit }) {
-                self.log.remove(&old.change.revision);
-            }
+            let row =
+                Row { change: change.clone(), commit: end, author: author.clone(), message: message.clone() };
+            self.log.insert(revision, row);
+            self.versions.entry(key.clone()).or_default().push_back(revision);
+            self.keep_versions(&key, VERSIONS);
+            self.latest.insert(key, Latest { change, commit: end });
         }
-        self.end_commit(commit, time);
+        self.end_commit(end, time);
         Ok(self.head())
     }
 
-    fn decide(&self, operation: &Operation) -> Result<Effect, Refused> {
+    /// Forgets all but the newest changes of `key`.
+    fn keep_versions(&mut self, key: &str, most: usize) {
+        let Some(versions) = self.versions.get_mut(key) else { return };
+        let excess = versions.len().saturating_sub(most.max(1));
+        for revision in versions.drain(..excess) {
+            self.log.remove(&revision);
+        }
+    }
+
+    fn page(&self, query: &HistoryQuery) -> HistoryPage {
+        let rows = self.log.range(..query.before.unwrap_or(u64::MAX)).rev();
+        let asked = rows.map(|(_, row)| row).filter(|row| query.matches(&row.change.key));
+        let logged = asked.map(|row| {
+            let (author, message) = (row.author.to_string(), row.message.to_string());
+            let (change, position) = (row.change.clone(), self.position(row.commit));
+            Ok::<_, Infallible>(Logged { change, position, author, message })
+        });
+        query.page(logged).unwrap_or_else(|never| match never {})
+    }
+
+    fn usage(&self) -> Usage {
+        let value = |row: &Row| row.change.value.as_ref().map_or(0, |stored| stored.value.len());
+        let rows = self.log.values().map(|row| row.change.key.len() + value(row) + size_of::<Row>());
+        let positions = self.positions.len() * size_of::<(u64, Bytes, SystemTime)>();
+        Usage { changes: self.log.len() as u64, bytes: (rows.sum::<usize>() + positions) as u64 }
+    }
+
+    fn decide(&self, operation: &Operation) -> Result<Effect, CommitError> {
         let held = self
             .latest
             .get(&operation.key)
             .map(|Latest { change, .. }| Held { value: change.value.clone(), revision: change.revision });
-        operation.decide(held.as_ref())
+        operation.decide(held.as_ref()).map_err(|why| CommitError::from(why).of(&operation.key))
     }
 
     /// Where the newest of the commits ended whose work `operations` found standing.
@@ -200,15 +285,15 @@ impl History {
         newest.map_or_else(|| self.head(), |commit| self.position(commit))
     }
 
-    fn seed(&mut self, mut operations: Vec<Operation>) -> Result<bool, Refused> {
+    fn seed(&mut self, mut seed: Commit) -> Result<bool, CommitError> {
         if self.seeded {
             return Ok(false);
         }
-        operations.retain(|operation| {
+        seed.operations.retain(|operation| {
             let live = self.latest.get(&operation.key).is_some_and(|latest| latest.change.value.is_some());
             matches!(operation.action, Action::Put { .. }) && !live
         });
-        self.commit(&operations)?;
+        self.commit(&seed)?;
         self.seeded = true;
         Ok(true)
     }
@@ -228,9 +313,36 @@ impl History {
             entry.remove();
         }
         let compacted_to = self.compacted_to;
-        self.log = self.log.split_off(&(compacted_to + 1));
         self.latest
             .retain(|_, latest| latest.change.value.is_some() || latest.change.revision > compacted_to);
+        self.forget_history(retention, now);
         compacted_to
+    }
+
+    /// A tombstone goes last of its key.
+    fn forget_history(&mut self, retention: Retention, now: SystemTime) {
+        let is_old = |time: SystemTime| now.duration_since(time).unwrap_or_default() >= retention.history;
+        let most = usize::try_from(retention.versions).unwrap_or(usize::MAX);
+        let keys: Vec<_> = self.versions.keys().cloned().collect();
+        for key in keys {
+            self.keep_versions(&key, most);
+            let (log, latest) = (&mut self.log, &self.latest);
+            let Some(versions) = self.versions.get_mut(&key) else { continue };
+            while let Some(oldest) = versions.front() {
+                // Superseded by the next; the last one is the present, or the end of a key that is gone.
+                let ended = match versions.get(1) {
+                    Some(next) => log.get(next).map(|row| row.change.time),
+                    None if latest.contains_key(&key) => None,
+                    None => log.get(oldest).map(|row| row.change.time),
+                };
+                if !ended.is_some_and(is_old) {
+                    break;
+                }
+                log.remove(oldest);
+                versions.pop_front();
+            }
+        }
+        self.versions.retain(|_, versions| !versions.is_empty());
+        self.requests.retain(|_, (.., time)| !is_old(*time));
     }
 }

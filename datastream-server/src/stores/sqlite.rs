@@ -17,8 +17,10 @@ mod file;
 mod history;
 mod meta;
 mod open;
+mod past;
 mod reader;
 mod reconcile;
+mod request;
 mod table;
 mod target;
 mod thread;
@@ -42,7 +44,10 @@ use self::file::{Lock, Log};
 use self::reader::Reader;
 use self::target::Target;
 use self::writer::Writer;
-use crate::store::{Action, Commit, CommitError, Retention, Since, Snapshot, Store, StoreError};
+use crate::store::{
+    Action, Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError,
+    Usage,
+};
 
 /// How long it may take until superseded values are looked for again: the whole log is walked for them.
 const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
@@ -260,6 +265,19 @@ impl Store for SqliteStore {
         opened(&*self.current().await?)?.write(bytes, apply).await
     }
 
+    async fn history(&self, query: HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
+        let page = move |connection: &_| past::page(connection, &query);
+        Ok(Some(opened(&*self.current().await?)?.read(page).await?))
+    }
+
+    async fn usage(&self) -> Result<Option<Usage>, StoreError> {
+        Ok(Some(opened(&*self.current().await?)?.read(past::usage).await?))
+    }
+
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
     /// In steps, between which commits go on. Superseded values are looked for at most a hundred times in the time for
     /// which they are kept, and once an hour.
     async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
@@ -270,7 +288,7 @@ impl Store for SqliteStore {
                 Ok(Forgotten { next: Some(next), .. }) => from = next,
                 Ok(Forgotten { compacted_to, next: None }) => return Ok(compacted_to),
                 Err(CommitError::Store(error)) => return Err(error),
-                Err(refused @ CommitError::Refused(_)) => {
+                Err(refused) => {
                     return Err(StoreError::Unavailable(refused.into()));
                 }
             }
@@ -290,7 +308,7 @@ fn opened(open: &Option<Open>) -> Result<&Open, StoreError> {
 fn bytes(commit: &Commit) -> usize {
     let values = commit.operations.iter().map(|operation| match &operation.action {
         Action::Put { value, .. } => operation.key.len() + value.len(),
-        Action::Delete { .. } => operation.key.len(),
+        Action::Delete => operation.key.len(),
     });
     values.sum()
 }

@@ -159,13 +159,15 @@ pub async fn a_refused_operation_leaves_no_trace(store: Arc<dyn Store>) {
     commit(&store, [Operation::put("a", "int", "1")]).await;
     let before = store.load().await.expect("load");
     let good = Operation::put("b", "int", "2");
-    for (bad, second) in [(Operation::delete("absent"), true), (Operation::put("a", "int", "x"), false)] {
+    for (bad, second) in
+        [(Operation::delete("absent").expecting(1), true), (Operation::put("a", "int", "x"), false)]
+    {
         let mut operations = vec![good.clone(), bad];
         if second {
             operations.reverse();
         }
         let result = store.commit(Commit { operations, ..Commit::default() }).await;
-        assert!(matches!(result, Err(CommitError::Refused(_))), "{result:?}");
+        assert!(matches!(result, Err(CommitError::Refused { .. })), "{result:?}");
         let after = store.load().await.expect("load");
         assert_eq!((&after.position, &after.changes), (&before.position, &before.changes));
     }
@@ -182,9 +184,11 @@ pub async fn a_put_of_what_stands_makes_no_revision(store: Arc<dyn Store>) {
     assert_eq!(commit(&store, both).await, written);
     assert_eq!(commit(&store, [Operation::put("a", "int", "1")]).await, written);
     assert_eq!(commit(&store, []).await, end);
-    let mut missing = Operation::delete("absent");
-    missing.action = Action::Delete { allow_missing: true };
-    assert_eq!(commit(&store, [missing]).await, end, "that a key never was is true as of the head");
+    assert_eq!(
+        commit(&store, [Operation::delete("absent")]).await,
+        end,
+        "that a key never was is true as of the head"
+    );
     assert_eq!(head(&store).await, end);
 }
 
@@ -207,14 +211,17 @@ pub async fn a_type_changes_only_when_it_is_meant(store: Arc<dyn Store>) {
 
 /// `expected_revision` names the revision of the key's last change; 0 says that there is none.
 pub async fn preconditions_hold_or_nothing_happens(store: Arc<dyn Store>) {
-    let expecting = |operation, revision| Operation { expected_revision: Some(revision), ..operation };
-    let create = |value| expecting(Operation::put("a", "int", value), 0);
+    let create = |value| Operation::put("a", "int", value).expecting(0);
     let first = commit(&store, [create("1")]).await.revision;
     assert_eq!(refused(&store, create("2")).await, Refused::Exists { revision: first });
-    let second = commit(&store, [expecting(Operation::put("a", "int", "2"), first)]).await.revision;
-    let stale = expecting(Operation::delete("a"), first);
+    let second = commit(&store, [Operation::put("a", "int", "2").expecting(first)]).await.revision;
+    let stale = Operation::delete("a").expecting(first);
     assert_eq!(refused(&store, stale).await, Refused::Conflict { revision: second });
-    commit(&store, [expecting(Operation::delete("a"), second)]).await;
+    commit(&store, [Operation::delete("a").expecting(second)]).await;
+    assert_eq!(refused(&store, Operation::delete("a").expecting(second)).await, Refused::NotFound);
+    let future = Operation::put("a", "int", "2").expecting(second + 1_000_000);
+    assert_eq!(refused(&store, future).await, Refused::Conflict { revision: 0 });
+    commit(&store, [Operation::delete("a").expecting(0)]).await;
     commit(&store, [create("3")]).await;
     assert_eq!(state_of(&store).await["a"].value, "3");
 }
@@ -366,7 +373,7 @@ pub async fn a_commit_rings_the_bell(store: Arc<dyn Store>) {
 }
 
 const NOTHING_KEPT: Retention =
-    Retention { positions: Duration::ZERO, max_positions: u64::MAX, history: Duration::ZERO };
+    Retention { positions: Duration::ZERO, max_positions: u64::MAX, history: Duration::ZERO, versions: 100 };
 
 /// The live keys.
 type State = BTreeMap<Arc<str>, Stored>;
@@ -409,7 +416,7 @@ async fn commit(store: &Arc<dyn Store>, operations: impl Into<Vec<Operation>>) -
 
 async fn refused(store: &Arc<dyn Store>, operation: Operation) -> Refused {
     match store.commit(Commit::one(operation)).await {
-        Err(CommitError::Refused(refused)) => refused,
+        Err(CommitError::Refused { why, .. }) => why,
         other => panic!("not refused: {other:?}"),
     }
 }

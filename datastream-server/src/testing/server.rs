@@ -125,7 +125,10 @@ impl TestServer {
     ///
     /// If there is no such key.
     pub fn delete(&self, key: &str) {
-        self.apply(key, Action::Delete { allow_missing: false });
+        let state = block_on(self.store.load()).expect("the store can be read");
+        let is_there = state.changes.iter().any(|change| &*change.key == key && change.value.is_some());
+        assert!(is_there, "there is no key {key} to delete");
+        self.apply(key, Action::Delete);
     }
 
     fn apply(&self, key: &str, action: Action) {

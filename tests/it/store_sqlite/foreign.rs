@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use datastream_server::store::{Commit, Operation, Store};
+use datastream_server::store::{Commit, Operation, RequestId, Store};
 
 use super::{DEADLINE, File, Told, changes, commit, head, told};
 
@@ -86,7 +86,7 @@ async fn what_we_write_reads_like_the_original() {
         operations: vec![Operation::put("a", "int", "1"), Operation::put("b", "int", "2")],
         author: "ada".into(),
         message: "why".into(),
-        request_id: Some("id".into()),
+        request: Some(RequestId { id: "id".into(), digest: 7 }),
     };
     let position = store.commit(commit).await.expect("commit");
     let foreign = file.foreign();

@@ -59,7 +59,7 @@ async fn what_the_table_refuses_fails_alone() {
     let store = Arc::new(file.store());
     commit(&store, [Operation::put("frozen", "string", "first")]).await;
     let deletion = Commit::one(Operation::delete("frozen"));
-    assert!(matches!(store.commit(deletion).await, Err(CommitError::Refused(Refused::Rules))));
+    assert!(matches!(store.commit(deletion).await, Err(CommitError::Refused { why: Refused::Rules, .. })));
     let before = store.transactions();
     let mut commits = Vec::new();
     for round in 0..20 {
@@ -80,7 +80,7 @@ async fn what_the_table_refuses_fails_alone() {
         let (key, result) = commit.await.expect("it does not panic");
         match result {
             Ok(_) => assert!(key.starts_with("good/"), "{key}"),
-            Err(CommitError::Refused(refused)) => {
+            Err(CommitError::Refused { why: refused, .. }) => {
                 assert!(!key.starts_with("good/"), "{key}");
                 assert_eq!(refused, Refused::Rules, "{key}");
             }
@@ -98,7 +98,7 @@ async fn a_trigger_that_ends_the_transaction_is_a_rule_too() {
     let file = file();
     let store = file.store();
     let ends = Commit::one(Operation::put("end_all", "string", "1"));
-    assert!(matches!(store.commit(ends).await, Err(CommitError::Refused(Refused::Rules))));
+    assert!(matches!(store.commit(ends).await, Err(CommitError::Refused { why: Refused::Rules, .. })));
     commit(&store, [Operation::put("after", "string", "2")]).await;
 }
 
@@ -161,7 +161,7 @@ async fn a_foreign_key_that_is_checked_at_the_end_fails_alone() {
     locking.execute_batch("COMMIT").expect("its end");
     while let Some(put) = puts.join_next().await {
         match put.expect("it does not panic") {
-            (true, Err(CommitError::Refused(Refused::Rules))) | (false, Ok(_)) => {}
+            (true, Err(CommitError::Refused { why: Refused::Rules, .. })) | (false, Ok(_)) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -179,5 +179,5 @@ async fn a_deletion_that_the_table_ignores_is_refused() {
         .expect("a trigger");
     let store = file.store();
     let refused = store.commit(Commit::one(Operation::delete("taken"))).await;
-    assert!(matches!(refused, Err(CommitError::Refused(Refused::Rules))), "{refused:?}");
+    assert!(matches!(refused, Err(CommitError::Refused { why: Refused::Rules, .. })), "{refused:?}");
 }

@@ -105,6 +105,7 @@ pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
         "DROP VIEW IF EXISTS datastream_capture;
          DROP TABLE IF EXISTS datastream_log;
          DROP TABLE IF EXISTS datastream_token;
+         DROP TABLE IF EXISTS datastream_request;
          DROP TABLE IF EXISTS datastream_meta;",
     )
 }

@@ -8,17 +8,28 @@ use rusqlite::{Connection, Result, params};
 
 use super::error::of_write;
 use super::table::quoted;
-use super::{history, reconcile};
+use super::{history, reconcile, request};
 use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, Retention, StoreError};
 
 /// How many rows one transaction of [`forget`] looks at: some milliseconds, in which commits wait.
 const STEP: i64 = 1000;
 
-/// Applies `commit` to `table`. On an error the caller rolls back.
+/// Applies `commit` to `table`, unless that was done before. On an error the caller rolls back.
+pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
+    let Some(request) = &commit.request else { return make(connection, table, commit) };
+    if let Some(position) = request::applied(connection, request)? {
+        return Ok(position);
+    }
+    let position = make(connection, table, commit)?;
+    request::remember(connection, request, position.revision)?;
+    Ok(position)
+}
+
+/// Makes the commit.
 ///
 /// It is decided by what the table holds, which the log is brought to first: what was deleted past the triggers does
 /// not stand, and a push of it is one.
-pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
+fn make(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
     for operation in &commit.operations {
         reconcile::compare_key(connection, table, &operation.key)?;
     }
@@ -26,7 +37,7 @@ pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> R
     let applied = commit
         .operations
         .iter()
-        .map(|operation| apply(connection, table, operation))
+        .map(|operation| apply(connection, table, operation).map_err(|error| error.of(&operation.key)))
         .collect::<Result<Vec<Applied>, CommitError>>()?;
     match applied.iter().filter(|applied| matches!(applied, Applied::Written)).count() {
         0 => standing(connection, before, &applied),
@@ -120,12 +131,13 @@ pub(super) fn annotate(
         return Err(StoreError::Corrupt(cause.into()).into());
     }
     let (before, last) = (before.cast_signed(), position.revision.cast_signed());
+    let request = commit.request.as_ref().map(|request| &*request.id);
     connection
         .prepare_cached(
             "UPDATE datastream_log SET \"commit\" = ?2, author = nullif(?3, ''), message = nullif(?4, ''),
                request_id = ?5 WHERE revision > ?1",
         )?
-        .execute(params![before, last, commit.author, commit.message, commit.request_id])?;
+        .execute(params![before, last, commit.author, commit.message, request])?;
     connection
         .prepare_cached("DELETE FROM datastream_token WHERE revision > ?1 AND revision < ?2")?
         .execute([before, last])?;
@@ -206,6 +218,15 @@ fn forget_changes(
     ] {
         connection.prepare_cached(forgotten)?.execute(params![from, to, before])?;
     }
+    let versions = i64::try_from(retention.versions.max(1)).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(
+            "DELETE FROM datastream_log AS old
+             WHERE revision > ?1 AND revision <= ?2 AND revision <=
+               (SELECT revision FROM datastream_log WHERE key = old.key ORDER BY revision DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute([from, to, versions])?;
+    request::forget(connection, &before)?;
     Ok(to)
 }
 

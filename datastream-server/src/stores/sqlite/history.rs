@@ -11,7 +11,7 @@ use crate::config::MAX_VALUE_BYTES;
 use crate::store::{Batch, Change, Held, Since, Snapshot, Stored};
 
 /// The largest value that is read, in bytes; of what is larger, the size alone.
-const LARGEST: i64 = MAX_VALUE_BYTES as i64;
+pub(super) const LARGEST: i64 = MAX_VALUE_BYTES as i64;
 
 /// Where the history stands.
 pub(super) struct Head {
@@ -139,11 +139,23 @@ fn positions_after(connection: &Connection, head: &Head, revision: u64) -> Resul
 }
 
 fn position(identity: &[u8], row: &Row<'_>) -> Result<Position> {
-    let drawn = row.get_ref(1)?.as_blob()?;
-    Ok(Position { revision: row.get::<_, i64>(0)?.cast_unsigned(), token: [identity, drawn].concat().into() })
+    Ok(token(identity, row.get::<_, i64>(0)?.cast_unsigned(), Some(row.get_ref(1)?.as_blob()?)))
 }
 
-fn change(row: &Row<'_>) -> Result<Change> {
+/// A position; without a token where none is kept.
+pub(super) fn token(identity: &[u8], revision: u64, drawn: Option<&[u8]>) -> Position {
+    let token = drawn.map_or_else(Bytes::new, |drawn| [identity, drawn].concat().into());
+    Position { revision, token }
+}
+
+/// What stands before every token of this store.
+pub(super) fn identity(connection: &Connection) -> Result<Vec<u8>> {
+    connection
+        .prepare_cached("SELECT value FROM datastream_meta WHERE name = 'identity'")?
+        .query_row([], |row| row.get(0))
+}
+
+pub(super) fn change(row: &Row<'_>) -> Result<Change> {
     let millis = row.get::<_, Option<i64>>(2)?.and_then(|millis| u64::try_from(millis).ok()).unwrap_or(0);
     let value = stored(row, 3, 4)?;
     let bytes = row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned);

@@ -34,6 +34,16 @@ BEGIN
   VALUES (NEW.revision, randomblob(8), strftime('%Y-%m-%d %H:%M:%f', 'now'));
 END;
 
+-- The commits that were made under a name, so that one which comes again is not made again. digest is of the request,
+-- revision where its commit ended.
+CREATE TABLE IF NOT EXISTS datastream_request (
+  id TEXT PRIMARY KEY,
+  digest INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
+  time TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS datastream_request_time ON datastream_request (time);
+
 -- The one way into the log: what a key holds now. Logged only if it differs from what the log has last.
 CREATE VIEW IF NOT EXISTS datastream_capture (key, value, value_type, time) AS
 SELECT NULL, NULL, NULL, NULL WHERE 0;

@@ -79,9 +79,12 @@ impl Writer {
                 let result = match (result, failed) {
                     // What this work met itself says more than what it did to the others.
                     // A trigger of the user's may end the transaction as well, when it refuses a value.
-                    (Some(Err(own @ (CommitError::Store(_) | CommitError::Refused(Refused::Rules)))), _) => {
-                        Err(own)
-                    }
+                    (
+                        Some(Err(
+                            own @ (CommitError::Store(_) | CommitError::Refused { why: Refused::Rules, .. }),
+                        )),
+                        _,
+                    ) => Err(own),
                     (_, Some(failed)) => Err(failed.into()),
                     (result, None) => result.unwrap_or_else(|| Err(ended())),
                 };

@@ -1,0 +1,56 @@
+//! Reading the history: what was, and how much of it is kept.
+
+use datastream::key::Selector;
+use rusqlite::{Connection, Result, Row, params};
+
+use super::history::{LARGEST, change, identity, token};
+use crate::store::{HistoryPage, HistoryQuery, Logged, Usage};
+
+/// The columns that [`logged`] reads, newest first.
+const SELECT: &str =
+    "SELECT key, log.revision, CAST(round(unixepoch(log.time, 'subsec') * 1000) AS INTEGER), type,
+  CASE WHEN length(value) <= ?2 THEN value END, length(value), coalesce(\"commit\", log.revision), token,
+  coalesce(author, ''), coalesce(message, '')
+FROM datastream_log AS log
+  LEFT JOIN datastream_token AS token ON token.revision = coalesce(\"commit\", log.revision)
+WHERE log.revision < ?1 AND key IS NOT NULL";
+
+/// A part of the history, newest first.
+pub(super) fn page(connection: &Connection, query: &HistoryQuery) -> Result<HistoryPage> {
+    let identity = identity(connection)?;
+    let before = query.before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
+    let (which, from, to) = match &query.of {
+        None => ("", String::new(), String::new()),
+        Some(Selector::Key(key)) => (" AND key = ?3", key.to_string(), String::new()),
+        // What begins with the prefix lies before the prefix with its `/` raised by one.
+        Some(Selector::Prefix(prefix)) => (" AND key > ?3 AND key < ?4", prefix.to_string(), raised(prefix)),
+    };
+    let mut select = connection.prepare_cached(&format!("{SELECT}{which} ORDER BY log.revision DESC"))?;
+    let read = |row: &Row<'_>| logged(row, &identity);
+    match select.parameter_count() {
+        2 => query.page(select.query_map(params![before, LARGEST], read)?),
+        3 => query.page(select.query_map(params![before, LARGEST, from], read)?),
+        _ => query.page(select.query_map(params![before, LARGEST, from, to], read)?),
+    }
+}
+
+/// `a/` as `a0`, which is the first text behind all that begins with `a/`.
+fn raised(prefix: &str) -> String {
+    format!("{}0", prefix.strip_suffix('/').unwrap_or(prefix))
+}
+
+fn logged(row: &Row<'_>, identity: &[u8]) -> Result<Logged> {
+    let revision = row.get::<_, i64>(6)?.cast_unsigned();
+    let position = token(identity, revision, row.get_ref(7)?.as_blob_or_null()?);
+    Ok(Logged { change: change(row)?, position, author: row.get(8)?, message: row.get(9)? })
+}
+
+/// What we added to the database: the pages of our tables and their indices. Reads all of these pages.
+pub(super) fn usage(connection: &Connection) -> Result<Usage> {
+    let changes = "SELECT count(*) FROM datastream_log WHERE key IS NOT NULL";
+    let pages = "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE aggregate = 1 AND name IN
+      (SELECT name FROM sqlite_schema WHERE tbl_name IN
+        ('datastream_log', 'datastream_token', 'datastream_request', 'datastream_meta'))";
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    Ok(Usage { changes: count(changes)?.cast_unsigned(), bytes: count(pages)?.cast_unsigned() })
+}

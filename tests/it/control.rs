@@ -1,0 +1,44 @@
+//! `ControlService`, as it is on the wire: commits, their history, and the status of a server.
+
+mod commits;
+mod history;
+
+use datastream::proto::control_service_client::ControlServiceClient;
+use datastream::proto::operation::Action;
+use datastream::proto::{CommitRequest, Operation, Position};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::wire::{Wire, data};
+
+/// A put of a text that is not checked here.
+fn put(key: &str, value_type: &str, value: impl Into<bytes::Bytes>) -> Operation {
+    Operation { action: Some(Action::Put(data(key, value_type, value))), ..Operation::default() }
+}
+
+fn delete(key: &str) -> Operation {
+    Operation { action: Some(Action::Delete(key.to_owned())), ..Operation::default() }
+}
+
+fn expecting(operation: Operation, revision: u64) -> Operation {
+    Operation { expected_revision: Some(revision), ..operation }
+}
+
+/// Commits, each in a line of code.
+#[derive(Clone)]
+struct Control(ControlServiceClient<Channel>);
+
+impl Control {
+    fn of(wire: &Wire) -> Self {
+        Self(ControlServiceClient::new(wire.channel.clone()))
+    }
+
+    async fn make(&self, request: CommitRequest) -> Result<Position, Status> {
+        let made = self.0.clone().commit(request).await.map(Response::into_inner)?;
+        Ok(made.position.expect("a commit has a position"))
+    }
+
+    async fn commit(&self, operations: impl Into<Vec<Operation>>) -> Result<Position, Status> {
+        self.make(CommitRequest { operations: operations.into(), ..CommitRequest::default() }).await
+    }
+}
