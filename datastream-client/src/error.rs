@@ -243,8 +243,10 @@ pub enum CallError {
         /// The key, escaped and cut.
         key: String,
     },
-    /// A key, or the store, is not in the state that the call needs: the key has another type, or nothing can be written
-    /// there.
+    /// A key has another type: write that one, or say that the change is [meant](crate::Commit::retype).
+    #[error("another type: {0}")]
+    TypeChange(String),
+    /// A key, or the store, is not in the state that the call needs: nothing can be written there.
     #[error("not in this state: {0}")]
     Precondition(String),
     /// The server, or its store, cannot do that at all: it is one of the original, or keeps no history, or cannot apply

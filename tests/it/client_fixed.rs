@@ -82,7 +82,7 @@ fn a_write_of_the_application_is_seen_and_keeps_the_type() {
     let written = client.set("max_connections", 11_i64).now_or_never().expect("at once").expect("written");
     assert_eq!((written.seen, max.get()), (Seen::Applied, Some(11)));
     let refused = client.set("max_connections", true).now_or_never().expect("at once");
-    assert!(matches!(refused, Err(CallError::Precondition(_))), "{refused:?}");
+    assert!(matches!(refused, Err(CallError::TypeChange(_))), "{refused:?}");
     let written = client.set("other", true).now_or_never().expect("at once").expect("written");
     assert_eq!(written.seen, Seen::NotWatched);
     assert_eq!(client.capabilities().now_or_never().and_then(Result::ok).map(|list| list.len()), Some(3));
@@ -145,7 +145,7 @@ fn a_commit_without_a_server_is_decided_as_a_server_would() {
     let nothing = send(settings.commit().put_text("max_connections", "", "20").delete("name")).expect("made");
     assert_eq!(nothing.position, written.position);
     let retyped = settings.commit().put("max_connections", "many".to_owned());
-    assert!(matches!(send(retyped), Err(CallError::Precondition(_))));
+    assert!(matches!(send(retyped), Err(CallError::TypeChange(_))));
     let retyped = settings.commit().put("new", "many".to_owned()).retype("new");
     assert!(send(retyped).is_ok());
 }

@@ -71,7 +71,7 @@ impl Open {
         }
         match held {
             Some((_, value_type)) if !retype && !same_type(value_type, &data.value_type) => {
-                Err(CallError::Precondition("the key has another type".to_owned()))
+                Err(CallError::TypeChange(format!("`{}` holds another", shown(&data.key))))
             }
             Some((text, value_type)) if *text == data.value && same_type(value_type, &data.value_type) => {
                 Ok(None)

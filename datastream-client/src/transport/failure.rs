@@ -48,7 +48,11 @@ impl Server {
 
 /// Which key was not as a commit expected it, where the server says so.
 fn precondition(status: &Status) -> Option<CallError> {
-    let details = status.get_details_error_info()?.metadata;
+    let info = status.get_details_error_info()?;
+    if info.reason == "TYPE_CHANGE" {
+        return Some(CallError::TypeChange(shown(status.message()).to_string()));
+    }
+    let details = info.metadata;
     let key = shown(details.get("key")?).to_string();
     let revision = details.get("revision").and_then(|revision| revision.parse().ok());
     match status.code() {
