@@ -669,7 +669,15 @@ fn a_stream_that_is_behind_and_alone_is_given_up_and_the_server_judges() {
 
 fn endless() -> Limits {
     let long = Duration::MAX;
-    Limits { sync: long, first_message: long, idle: Some(long), ready: long, seen: long, connect: long }
+    Limits {
+        sync: long,
+        first_message: long,
+        idle: Some(long),
+        ready: long,
+        seen: long,
+        commit: long,
+        connect: long,
+    }
 }
 
 fn drain(delay: u64) -> DataResponse {
