@@ -7,7 +7,7 @@ use bytes::Bytes;
 use datastream::limit;
 use datastream::position::Position;
 use datastream::proto::operation::Action;
-use datastream_client::{BadCommit, CallError, Client, Commit, Disconnect, Seen, Written};
+use datastream_client::{CallError, Client, Commit, Disconnect, Seen, Written};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -254,28 +254,20 @@ async fn a_commit_that_is_none_is_never_sent() {
     let commit = || client.commit();
     let many = (0..=limit::OPERATIONS).fold(commit(), |commit, i| commit.put(format!("k/{i}"), 1_i64));
     let large = (0..5).fold(commit(), |commit, i| commit.put(format!("k/{i}"), "x".repeat(1 << 20)));
-    let cases: [(&str, Commit, fn(&BadCommit) -> bool); 8] = [
-        ("many", many, |error| matches!(error, BadCommit::TooMany { count: 10_001 })),
-        ("large", large, |error| matches!(error, BadCommit::TooLarge { .. })),
-        ("twice", commit().put("a", 1_i64).delete("a"), |error| matches!(error, BadCommit::Twice { .. })),
-        ("stray", commit().put("a", 1_i64).expect_revision("b", 1), |error| {
-            matches!(error, BadCommit::Unchanged { .. })
-        }),
-        ("not there", commit().must_not_exist("b"), |error| matches!(error, BadCommit::Unchanged { .. })),
-        ("retyped", commit().put("a", 1_i64).retype("b"), |error| {
-            matches!(error, BadCommit::Unchanged { .. })
-        }),
-        ("author", commit().put("a", 1_i64).author("x".repeat(257)), |error| {
-            matches!(error, BadCommit::TooLong { field: "author", .. })
-        }),
-        ("message", commit().put("a", 1_i64).message("x".repeat(4097)), |error| {
-            matches!(error, BadCommit::TooLong { field: "message", .. })
-        }),
+    let cases = [
+        ("TooMany { count: 10001 }", many),
+        ("TooLarge { length: ", large),
+        (r#"Twice { key: "a" }"#, commit().put("a", 1_i64).delete("a")),
+        (r#"Unchanged { key: "b" }"#, commit().put("a", 1_i64).expect_revision("b", 1)),
+        (r#"Unchanged { key: "b" }"#, commit().must_not_exist("b")),
+        (r#"Unchanged { key: "b" }"#, commit().put("a", 1_i64).retype("b")),
+        (r#"TooLong { field: "author", "#, commit().put("a", 1_i64).author("x".repeat(257))),
+        (r#"TooLong { field: "message", "#, commit().put("a", 1_i64).message("x".repeat(4097))),
     ];
-    for (name, commit, is_it) in cases {
+    for (expected, commit) in cases {
         match commit.send().await {
-            Err(CallError::BadCommit(error)) if is_it(&error) => {}
-            other => panic!("{name}: {other:?}"),
+            Err(CallError::BadCommit(error)) if format!("{error:?}").starts_with(expected) => {}
+            other => panic!("{expected}: {other:?}"),
         }
     }
     assert!(matches!(commit().put("a//b", 1_i64).send().await, Err(CallError::NotAKey { .. })));
