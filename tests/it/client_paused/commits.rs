@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{pass, settle};
-use crate::scripted::{change, client, deletion, heartbeat, state};
+use crate::scripted::{Script, change, client, deletion, heartbeat, state};
 use crate::wire::within;
 
 fn position(revision: u64) -> Option<Position> {
@@ -23,7 +23,7 @@ fn lost() -> CallError {
     Disconnect::Broken("cut".to_owned()).into()
 }
 
-fn unreachable() -> CallError {
+fn nobody_there() -> CallError {
     Disconnect::Unreachable("nobody there".to_owned()).into()
 }
 
@@ -34,6 +34,19 @@ fn send(commit: Commit) -> JoinHandle<Result<Written, CallError>> {
 
 async fn sent(commit: JoinHandle<Result<Written, CallError>>) -> Result<Written, CallError> {
     within("the commit", commit).await.expect("no panic")
+}
+
+/// Lets no attempt reach a server, until the commit is given up.
+async fn in_vain(commit: JoinHandle<Result<Written, CallError>>, script: &mut Script) -> CallError {
+    let nobody = async {
+        loop {
+            script.commit().await.1.send(Err(nobody_there())).expect("the client waits");
+        }
+    };
+    tokio::select! {
+        result = sent(commit) => result.expect_err("there was no answer"),
+        () = nobody => unreachable!("it goes on for ever"),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +93,7 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_id_and_body() {
     reply.send(Err(lost())).expect("the client waits");
     let failures = [
         CallError::TimedOut,
-        unreachable(),
+        nobody_there(),
         Disconnect::Refused { code: "UNAVAILABLE", text: "later".to_owned() }.into(),
     ];
     for failure in failures {
@@ -113,14 +126,8 @@ async fn a_commit_without_an_answer_ends_in_time_and_says_that_it_may_have_been_
     let started = Instant::now();
     let commit = send(client.commit().put("a", 2_i64));
     script.commit().await.1.send(Err(lost())).expect("the client waits");
-    while !commit.is_finished() {
-        tokio::select! {
-            // Nobody is there any more, which says nothing of the first attempt.
-            (_, reply) = script.commit() => drop(reply.send(Err(unreachable()))),
-            () = pass(Duration::from_secs(1)) => {}
-        }
-    }
-    let error = sent(commit).await.expect_err("there was no answer");
+    // Nobody is there any more, which says nothing of the first attempt.
+    let error = in_vain(commit, &mut script).await;
     assert!(matches!(error, CallError::Failed(_)), "{error:?}");
     assert!(started.elapsed() <= Duration::from_secs(16), "{:?}", started.elapsed());
 }
@@ -129,13 +136,7 @@ async fn a_commit_without_an_answer_ends_in_time_and_says_that_it_may_have_been_
 async fn a_commit_that_never_left_says_that_nothing_was_sent() {
     let (client, mut script) = client();
     let commit = send(client.commit().put("a", 2_i64));
-    while !commit.is_finished() {
-        tokio::select! {
-            (_, reply) = script.commit() => drop(reply.send(Err(unreachable()))),
-            () = pass(Duration::from_secs(1)) => {}
-        }
-    }
-    let error = sent(commit).await.expect_err("there was no answer");
+    let error = in_vain(commit, &mut script).await;
     assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
 }
 
