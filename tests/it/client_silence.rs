@@ -1,228 +1,233 @@
-//! The server is there and says nothing: its process stands still, or the network forwards nothing. Every handle says
-//! so in time, keeps its value, and has the newest as soon as the silence is over.
+//! Nothing is heard any more and nothing breaks: the server is stopped, a proxy swallows what is sent, or
+//! a router drops it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use datastream_client::{Client, Entries, Limits, State, Watch, combine};
-use futures_util::StreamExt as _;
 use serde::Deserialize;
 use tempfile::TempDir;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::file_server::{FileServer, store_of};
+use crate::file_writer::FileWriter;
+#[cfg(target_os = "linux")]
+use crate::network::{self, Dropping};
+use crate::process::Server;
 use crate::proxy::Proxy;
-use crate::wire::{Wire, within};
 
-/// Servers that fall silent side by side, so that the waits of their clients overlap.
+const KEYS: [&str; 4] = ["s/a", "s/b", "s/c", "s/d"];
+
+/// Servers that fall silent side by side, so that the clients' pauses before they reconnect overlap.
 const LANES: usize = 5;
-const HEARTBEAT: &str = "200ms";
-const IDLE: Duration = Duration::from_millis(600);
-/// The longest wait of a client between two attempts, whatever it went through before.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// The keys that are pushed to during a silence and after it; beside them one that another program writes.
-const PUSHED: [&str; 3] = ["p/a", "p/b", "p/c"];
-const FOREIGN: &str = "p/foreign";
 
-/// How often each kind of silence begins: `DATASTREAM_ROUNDS`, or the size of the gate.
+const HEARTBEAT: &str = "100ms";
+const IDLE: Duration = Duration::from_millis(500);
+
+/// How soon silence is noticed.
+const NOTICED: Duration = IDLE.saturating_add(Duration::from_secs(1));
+
+/// How soon everything is fresh again: the longest pause of a client, and two seconds.
+const FRESH: Duration = Duration::from_secs(30 + 2);
+
+/// How many writes there are during a silence, and how many after it.
+const WRITES: usize = 10;
+
+/// How often there is silence: `DATASTREAM_ROUNDS`, or the size of the gate.
 fn rounds() -> usize {
     std::env::var("DATASTREAM_ROUNDS")
         .map_or(10, |rounds| rounds.parse().expect("DATASTREAM_ROUNDS is a number"))
 }
 
-/// What makes a server silent.
-#[derive(Clone, Copy, Debug)]
-enum Cause {
-    /// SIGSTOP.
-    Process,
-    /// Nothing is forwarded, in both directions, and nothing is closed.
-    Network,
+#[derive(Clone, Copy)]
+enum Fault {
+    /// The server gets SIGSTOP, and SIGCONT at the end.
+    Stop,
+    /// A proxy forwards nothing, and at the end all of it.
+    Swallow,
+    /// The router drops all packets.
+    #[cfg(target_os = "linux")]
+    Drop,
+}
+
+impl Fault {
+    /// Begins it; it ends when what this returns is dropped.
+    fn begin(self, lane: &Lane) -> Box<dyn Send + '_> {
+        match self {
+            Self::Stop => Box::new(lane.server.pause()),
+            Self::Swallow => Box::new(lane.proxy.silence()),
+            #[cfg(target_os = "linux")]
+            Self::Drop => Box::new(Dropping::begin(lane.number)),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_stands_still_makes_every_handle_stale_in_time_and_nothing_is_missed() {
-    fall_silent(Cause::Process).await;
+async fn a_server_that_is_stopped_is_noticed_and_caught_up_with() {
+    silences(Fault::Stop).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_forwards_nothing_makes_every_handle_stale_in_time_and_nothing_is_missed() {
-    fall_silent(Cause::Network).await;
+async fn a_network_that_swallows_everything_is_noticed_and_what_it_held_up_is_caught_up_with() {
+    silences(Fault::Swallow).await;
 }
 
-async fn fall_silent(cause: Cause) {
-    let rounds = rounds();
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packets_that_are_dropped_are_noticed_and_what_was_missed_is_caught_up_with() {
+    let test = "client_silence::packets_that_are_dropped_are_noticed_and_what_was_missed_is_caught_up_with";
+    if network::enter(test) {
+        silences(Fault::Drop).await;
+    }
+}
+
+async fn silences(fault: Fault) {
+    let (began, rounds) = (Instant::now(), rounds());
     let mut lanes = JoinSet::new();
-    for lane in 0..LANES {
+    for number in 0..LANES {
+        let share = (rounds + number) / LANES;
         lanes.spawn(async move {
-            let mut lane = Lane::start(lane).await;
-            for _ in 0..(rounds + lane.number) / LANES {
-                lane.round(cause).await;
+            let (mut lane, mut longest) =
+                (Lane::start(fault, number).await, (Duration::ZERO, Duration::ZERO));
+            for _ in 0..share {
+                let (noticed, fresh) = lane.round(fault).await;
+                longest = (longest.0.max(noticed), longest.1.max(fresh));
             }
-            lane.seen
+            longest
         });
     }
-    let mut seen = Seen::default();
-    while let Some(lane) = lanes.join_next().await {
-        seen.add(&lane.expect("the laws hold"));
-    }
+    let longest = lanes.join_all().await;
+    let noticed = longest.iter().map(|longest| longest.0).max().expect("there are lanes");
+    let fresh = longest.iter().map(|longest| longest.1).max().expect("there are lanes");
     println!(
-        "{cause:?}: {rounds} silences: stale after {:.1?} at most, fresh {:.1?} after the end at most; {} foreign writes",
-        seen.until_stale, seen.until_fresh, seen.foreign
+        "{rounds} silences in {:.1?}: stale after at most {noticed:.1?}, fresh after at most {fresh:.1?}",
+        began.elapsed()
     );
-    assert!(seen.foreign > 0, "nobody wrote during a silence");
 }
 
-/// What was seen at worst, and how many writes there were past the server while it was silent.
-#[derive(Debug, Default)]
-struct Seen {
-    until_stale: Duration,
-    until_fresh: Duration,
-    foreign: usize,
+/// A server, the network before it, a client, and somebody else who writes the file.
+struct Lane {
+    number: usize,
+    server: Server,
+    proxy: Proxy,
+    handles: Handles,
+    /// Away while it writes.
+    writer: Option<FileWriter>,
+    _folder: TempDir,
 }
 
-impl Seen {
-    fn add(&mut self, other: &Self) {
-        self.until_stale = self.until_stale.max(other.until_stale);
-        self.until_fresh = self.until_fresh.max(other.until_fresh);
-        self.foreign += other.foreign;
+impl Lane {
+    async fn start(fault: Fault, number: usize) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("settings.db");
+        let store = format!("sqlite:{}", file.display());
+        let log = "warn,datastream_server=info,datastream_server::access=off";
+        let flags = ["--store", &store, "--heartbeat", HEARTBEAT, "--log", log];
+        let (server, url) = match fault {
+            #[cfg(target_os = "linux")]
+            Fault::Drop => network::start_server(number, &flags),
+            Fault::Stop | Fault::Swallow => {
+                let server = Server::start(&[&flags[..], &["--listen", "127.0.0.1:0"]].concat());
+                let url = server.url();
+                (server, url)
+            }
+        };
+        let proxy = Proxy::to(&url).await;
+        let url = if matches!(fault, Fault::Swallow) { proxy.url() } else { url };
+        let limits = Limits::default().connect(IDLE).idle(IDLE).sync(IDLE).first_message(IDLE);
+        let client = Client::builder(url).limits(limits).connect();
+        let handles = Handles::of(&client);
+        let mut writer = FileWriter::open(&file);
+        KEYS.iter().for_each(|key| writer.put(key));
+        let last = writer.last().clone();
+        until(FRESH, "fresh", || handles.are_fresh(&last)).await;
+        Self { number, server, proxy, handles, writer: Some(writer), _folder: folder }
     }
+
+    /// One silence. Returns how long it took until it was noticed, and after it until all was fresh.
+    async fn round(&mut self, fault: Fault) -> (Duration, Duration) {
+        let writer = self.writer.take().expect("it came back");
+        let before = writer.last().clone();
+        let silence = fault.begin(self);
+        // Not awaited in the silence: a server that was stopped while it had a lock has it until it goes on.
+        let writing = spawn_blocking(move || write(writer));
+        let noticed = until(NOTICED, "stale", || self.handles.are_stale()).await;
+        assert!(self.handles.show(&before), "the last values stay");
+        // Some attempts to reconnect fall into the silence, and some do not.
+        tokio::time::sleep(IDLE.mul_f64(2.0 * fastrand::f64())).await;
+        assert!(self.handles.are_stale(), "nothing was heard");
+        drop(silence);
+        let began = Instant::now();
+        let writer = writing.await.expect("it writes");
+        let writer = spawn_blocking(move || write(writer)).await.expect("it writes");
+        let last = writer.last().clone();
+        until(FRESH.saturating_sub(began.elapsed()), "fresh", || self.handles.are_fresh(&last)).await;
+        self.writer = Some(writer);
+        (noticed, began.elapsed())
+    }
+}
+
+/// Puts some of the keys.
+fn write(mut writer: FileWriter) -> FileWriter {
+    (0..WRITES).for_each(|_| writer.put(KEYS[fastrand::usize(..KEYS.len())]));
+    writer
+}
+
+/// Waits until `holds`, for at most `limit`, and returns how long it took.
+async fn until(limit: Duration, what: &str, holds: impl Fn() -> bool) -> Duration {
+    let began = Instant::now();
+    let poll = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let over = tokio::time::timeout(limit, poll).await;
+    over.unwrap_or_else(|_| panic!("not {what} within {limit:?}"));
+    began.elapsed()
 }
 
 #[derive(Clone, Deserialize)]
-struct Bound {
+struct Settings {
     a: i64,
     b: i64,
     c: i64,
-    foreign: i64,
+    d: i64,
 }
 
-/// One handle of each kind.
+/// A handle of each kind.
 struct Handles {
-    keys: Vec<Watch<i64>>,
-    foreign: Watch<i64>,
-    bound: Watch<Bound>,
-    combined: Watch<(i64, i64)>,
+    each: Vec<Watch<i64>>,
+    both: Watch<(i64, i64)>,
+    settings: Watch<Settings>,
     map: Watch<Entries<i64>>,
-    mapped: Watch<String>,
 }
 
 impl Handles {
     fn of(client: &Client) -> Self {
-        let keys: Vec<_> = PUSHED.iter().map(|key| client.watch::<i64>(*key)).collect();
-        let foreign = client.watch::<i64>(FOREIGN);
-        let (bound, combined) = (client.bind("p/"), combine((&keys[0], &foreign)));
-        let (map, mapped) = (client.watch_prefix("p/"), keys[1].map(ToString::to_string));
-        Self { keys, foreign, bound, combined, map, mapped }
+        let each: Vec<_> = KEYS.iter().map(|key| client.watch::<i64>(*key)).collect();
+        let both = combine((&each[0], &each[1]));
+        Self { each, both, settings: client.bind("s/"), map: client.watch_prefix("s/") }
     }
 
-    fn all_are(&self, state: State) -> bool {
-        self.keys.iter().all(|key| key.status().state == state)
-            && [self.foreign.status(), self.bound.status(), self.combined.status()]
-                .iter()
-                .all(|of| of.state == state)
-            && [self.map.status(), self.mapped.status()].iter().all(|of| of.state == state)
+    fn states(&self) -> impl Iterator<Item = State> {
+        let made = [self.both.status(), self.settings.status(), self.map.status()];
+        self.each.iter().map(Watch::status).chain(made).map(|status| status.state)
     }
 
-    fn show(&self, pushed: i64, foreign: i64) -> bool {
-        let bound = self.bound.get().map(|bound| [bound.a, bound.b, bound.c, bound.foreign]);
-        let map = self.map.get();
-        let entry = |key: &str| map.as_ref().and_then(|map| map.get(key).copied());
-        self.keys.iter().all(|key| key.get() == Some(pushed))
-            && self.foreign.get() == Some(foreign)
-            && bound == Some([pushed, pushed, pushed, foreign])
-            && self.combined.get() == Some((pushed, foreign))
-            && PUSHED.iter().all(|key| entry(key) == Some(pushed))
-            && entry(FOREIGN) == Some(foreign)
-            && self.mapped.get() == Some(pushed.to_string())
-    }
-}
-
-/// A server behind a proxy, and a client of it through all of its silences, whose waits grow.
-struct Lane {
-    number: usize,
-    server: FileServer,
-    proxy: Proxy,
-    client: Client,
-    handles: Handles,
-    pushed: i64,
-    foreign: i64,
-    seen: Seen,
-    folder: TempDir,
-}
-
-impl Lane {
-    async fn start(number: usize) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let server = FileServer::start_with(folder.path(), &["--heartbeat", HEARTBEAT]);
-        let proxy = Proxy::to(&server.url()).await;
-        let short = Duration::from_secs(1);
-        let limits = Limits::default().idle(IDLE).connect(short).sync(short).first_message(short);
-        let client = Client::builder(proxy.url()).limits(limits).connect();
-        let handles = Handles::of(&client);
-        let seen = Seen::default();
-        let mut lane = Self { number, server, proxy, client, handles, pushed: 0, foreign: 0, seen, folder };
-        lane.push().await.expect("the pushes are taken");
-        assert!(lane.write_past_the_server());
-        lane.until_fresh().await;
-        lane
+    fn are_stale(&self) -> bool {
+        self.states().all(|state| state == State::Stale)
     }
 
-    /// One silence and its end, and what must hold of both.
-    async fn round(&mut self, cause: Cause) {
-        let mut states = self.client.status_stream();
-        let began = Instant::now();
-        let silence: Box<dyn Send> = match cause {
-            Cause::Process => Box::new(self.server.freeze()),
-            Cause::Network => Box::new(self.proxy.silence()),
-        };
-        let pushes = self.push();
-        let stale = async { while states.next().await.expect("it is not closed").state != State::Stale {} };
-        tokio::time::timeout(IDLE + Duration::from_secs(1), stale)
-            .await
-            .expect("it says in time that it is stale");
-        assert!(self.handles.all_are(State::Stale), "and so does each of its handles");
-        self.seen.until_stale = self.seen.until_stale.max(began.elapsed());
-        assert!(self.handles.keys.iter().all(|key| key.get().is_some()), "values stay");
-        self.seen.foreign += usize::from(self.write_past_the_server());
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(..1500))).await; // For so long it is silent still.
-        drop(silence);
-        let ended = Instant::now();
-        within("the pushes", pushes).await.expect("the pushes of the silence are taken");
-        self.push().await.expect("the pushes are taken");
-        self.until_fresh().await;
-        self.seen.until_fresh = self.seen.until_fresh.max(ended.elapsed());
+    fn are_fresh(&self, values: &BTreeMap<String, i64>) -> bool {
+        self.states().all(|state| state == State::Ready) && self.show(values)
     }
 
-    /// Pushes the next value to each key, past the proxy.
-    fn push(&mut self) -> JoinHandle<()> {
-        self.pushed += 1;
-        let (url, value) = (self.server.url(), self.pushed);
-        tokio::spawn(async move {
-            let wire = Wire::lazy(&url);
-            for key in PUSHED {
-                wire.push_int(key, value).await;
-            }
-        })
-    }
-
-    /// Writes the next value as another program does. A server that stands still may hold the file: returns whether it
-    /// could be written.
-    fn write_past_the_server(&mut self) -> bool {
-        let file = rusqlite::Connection::open(store_of(self.folder.path())).expect("it opens");
-        file.busy_timeout(Duration::from_millis(100)).expect("it can be set");
-        let put = "INSERT INTO data (key, value, value_type) VALUES (?1, ?2, 'int')
-            ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-        let is_written = file.execute(put, (FOREIGN, self.foreign + 1)).is_ok();
-        self.foreign += i64::from(is_written);
-        is_written
-    }
-
-    async fn until_fresh(&self) {
-        let fresh = async {
-            while !(self.handles.all_are(State::Ready) && self.handles.show(self.pushed, self.foreign)) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let limit = LONGEST_WAIT + Duration::from_secs(2);
-        tokio::time::timeout(limit, fresh).await.expect("every handle is fresh in time, and has the newest");
+    fn show(&self, values: &BTreeMap<String, i64>) -> bool {
+        let [a, b, c, d] = KEYS.map(|key| values[key]);
+        let map = self.map.load();
+        let settings = self.settings.get().map(|settings| [settings.a, settings.b, settings.c, settings.d]);
+        self.each.iter().map(Watch::get).eq([a, b, c, d].map(Some))
+            && self.both.get() == Some((a, b))
+            && settings == Some([a, b, c, d])
+            && map.as_ref().is_some_and(|map| KEYS.iter().all(|key| map.get(key) == Some(&values[*key])))
     }
 }

@@ -33,10 +33,14 @@ mod examples;
 mod failing_calls;
 mod faulty_store;
 mod file_server;
+mod file_writer;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod hostile;
+mod laws;
 mod model;
+#[cfg(target_os = "linux")]
+mod network;
 mod originals_file;
 mod originals_writer;
 mod process;

@@ -675,8 +675,8 @@ fn endless() -> Limits {
         idle: Some(long),
         ready: long,
         seen: long,
-        commit: long,
         connect: long,
+        commit: long,
     }
 }
 
