@@ -3,9 +3,12 @@
 //! `DATASTREAM_OPERATIONS`, `DATASTREAM_COMMITS`, `DATASTREAM_DELIVERIES`, `DATASTREAM_COMPACTION_SECONDS` and
 //! `DATASTREAM_RESTORES` say how much of each is done; without them it is what the gate does.
 
+mod compaction;
 mod compare_and_set;
 mod once;
 mod register;
+mod samples;
+mod truth;
 mod whole;
 
 use std::path::Path;
