@@ -7,6 +7,7 @@ mod compaction;
 mod compare_and_set;
 mod once;
 mod register;
+mod restore;
 mod samples;
 mod truth;
 mod whole;
