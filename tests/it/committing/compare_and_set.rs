@@ -105,7 +105,7 @@ impl Caller {
         let told = if fastrand::u8(..4) == 0 {
             within("an answer or its loss", self.control.make(request)).await
         } else {
-            insist(&self.control, &request).await.0
+            insist(&self.control, &request).await
         };
         let told = match told {
             Ok(position) => Told::Made(position.revision),

@@ -84,7 +84,7 @@ impl Lane {
         let (mut told, mut cut) = (BTreeMap::new(), 0);
         while cut < self.commits {
             let id = format!("{}-{}", self.number, told.len());
-            let (position, lost) = self.commit(&id).await;
+            let (position, lost) = within("an answer", self.commit(&id)).await;
             told.insert(id, position);
             cut += usize::from(lost > 0);
         }
@@ -101,14 +101,14 @@ impl Lane {
             ..CommitRequest::default()
         };
         loop {
-            match within("an answer or its loss", self.control.make(request.clone())).await {
+            match self.control.make(request.clone()).await {
                 Ok(position) => return (position, lost),
                 Err(status) => assert!(is_lost(&status), "{status:?}"),
             }
             lost += 1;
             let operations = self.operations(&format!("other than {id}"));
             let overwrite = CommitRequest { operations, ..CommitRequest::default() };
-            insist(&self.other, &overwrite).await.0.expect("it is taken");
+            insist(&self.other, &overwrite).await.expect("it is taken");
             tokio::time::sleep(RETRY).await;
         }
     }

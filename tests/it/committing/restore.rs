@@ -119,8 +119,7 @@ impl Scene {
                 operations.push(delete(&format!("all/before/{}", n / 2)));
             }
             let request = CommitRequest { operations, request_id: text, ..CommitRequest::default() };
-            let (made, _) = insist(&self.control, &request).await;
-            let position = made.expect("it is taken");
+            let position = insist(&self.control, &request).await.expect("it is taken");
             self.live.eventually("the bookmark", |mirror| mirror.position == position).await;
             self.bookmarks.push(self.live.mirror());
         }

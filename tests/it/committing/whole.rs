@@ -79,7 +79,7 @@ impl Scene {
             tasks.spawn(receive(self.server.url(), self.keys.clone(), original.clone(), self.done.clone()));
             watchers.push(original);
         }
-        self.commit(rounds, &watchers[0]).await;
+        self.commit(rounds, &watchers[0], &mut tasks).await;
         for (n, watcher) in watchers.iter().enumerate() {
             watcher.reaches(rounds, &format!("watcher {n}"), &mut tasks).await;
         }
@@ -97,7 +97,7 @@ impl Scene {
     }
 
     /// Each commit writes all keys, or deletes every other one. Somebody sees it before the next is made.
-    async fn commit(&self, rounds: usize, somebody: &Seen) {
+    async fn commit(&self, rounds: usize, somebody: &Seen, tasks: &mut JoinSet<()>) {
         let control = Control::of(&Wire::to(&self.server.url()).await);
         for round in 1..=rounds {
             let operations: Vec<Operation> = self
@@ -111,7 +111,7 @@ impl Scene {
                 .collect();
             let end = control.commit(operations).await.expect("it is taken");
             self.ends.lock().expect("nobody panics with it").insert(end.revision);
-            somebody.reaches(round, "the nearest watcher", &mut JoinSet::new()).await;
+            somebody.reaches(round, "the nearest watcher", tasks).await;
         }
     }
 
