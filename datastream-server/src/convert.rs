@@ -163,14 +163,20 @@ fn refused(key: Option<&str>, why: &Refused, place: &str) -> Status {
         )
     };
     let status = |code, reason, revision| Status::with_error_details(code, &*text, info(reason, revision));
+    // The text names the key and is for people; where that stands in the request, the details say.
+    let wrong = |field: &str| {
+        let details = ErrorDetails::with_bad_request_violation(format!("{place}{field}"), &*text);
+        let field = if field.is_empty() { "delete" } else { field };
+        Status::with_error_details(Code::InvalidArgument, format!("{field}: {text}"), details)
+    };
     match why {
         Refused::Value(error) => {
             let is_type = matches!(error, ValueError::UnknownType { .. });
-            invalid(&format!("{place}{}", if is_type { "value_type" } else { "value" }), &text)
+            wrong(if is_type { "value_type" } else { "value" })
         }
-        Refused::Rules if place.ends_with("delete") => invalid(place, &text),
-        Refused::Rules => invalid(&format!("{place}value"), &text),
-        Refused::NoType => invalid(&format!("{place}value_type"), &text),
+        Refused::Rules if place.ends_with("delete") => wrong(""),
+        Refused::Rules => wrong("value"),
+        Refused::NoType => wrong("value_type"),
         Refused::TypeChange { .. } => status(Code::FailedPrecondition, "TYPE_CHANGE", None),
         Refused::Conflict { revision } => status(Code::Aborted, "CONFLICT", Some(*revision)),
         Refused::Exists { revision } => status(Code::AlreadyExists, "EXISTS", Some(*revision)),

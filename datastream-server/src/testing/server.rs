@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datastream::value::{self, Value};
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -13,6 +14,9 @@ use crate::feed::Feed;
 use crate::serve::serve_feed;
 use crate::store::{Action, Commit, Operation, Store};
 use crate::stores::memory::MemoryStore;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// How long a server that is stopped waits for its streams.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
@@ -37,6 +41,8 @@ const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// ```
 pub struct TestServer {
     address: SocketAddr,
+    /// Keeps the port while the server is stopped: nobody else is given it then.
+    _reserved: Option<Socket>,
     store: Arc<dyn Store>,
     config: Config,
     running: Option<Running>,
@@ -69,10 +75,17 @@ impl TestServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(store: Arc<dyn Store>, config: Config) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port of 127.0.0.1");
-        let address = listener.local_addr().expect("a bound listener has an address");
-        let running = Some(Running::start(listener, store.clone(), config.clone()));
-        Self { address, store, config, running }
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let first = bound(any).expect("a free port of 127.0.0.1");
+        let address = first.local_addr().expect("a bound socket has an address");
+        let address = address.as_socket().expect("it is of IPv4");
+        // Where a port cannot be shared, the first is the one that listens.
+        let (reserved, listening) = match bound(address) {
+            Ok(second) => (Some(first), second),
+            Err(_) => (None, first),
+        };
+        let running = Some(Running::start(listen(&listening), store.clone(), config.clone()));
+        Self { address, _reserved: reserved, store, config, running }
     }
 
     /// The same server, holding `value` for `key`: `start().with("max_connections", 10_i64)`.
@@ -164,12 +177,29 @@ impl TestServer {
     ///
     /// # Panics
     ///
-    /// If the port was taken by somebody else meanwhile.
+    /// If the port was taken by somebody else meanwhile, which it cannot be on Unix.
     pub fn restart(&mut self) {
         self.stop();
-        let listener = TcpListener::bind(self.address).expect("the port is free again");
-        self.running = Some(Running::start(listener, self.store.clone(), self.config.clone()));
+        let listening = bound(self.address).expect("the port is free again");
+        self.running = Some(Running::start(listen(&listening), self.store.clone(), self.config.clone()));
     }
+}
+
+/// A socket at `address`, which another one of this process may share.
+fn bound(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    #[cfg(unix)]
+    {
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(socket: &Socket) -> TcpListener {
+    socket.listen(BACKLOG).expect("a bound socket can listen");
+    socket.try_clone().expect("a socket can be shared").into()
 }
 
 impl Drop for TestServer {
