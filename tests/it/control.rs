@@ -12,33 +12,33 @@ use tonic::{Response, Status};
 use crate::wire::{Wire, data};
 
 /// A put of a text that is not checked here.
-fn put(key: &str, value_type: &str, value: impl Into<bytes::Bytes>) -> Operation {
+pub(crate) fn put(key: &str, value_type: &str, value: impl Into<bytes::Bytes>) -> Operation {
     Operation { action: Some(Action::Put(data(key, value_type, value))), ..Operation::default() }
 }
 
-fn delete(key: &str) -> Operation {
+pub(crate) fn delete(key: &str) -> Operation {
     Operation { action: Some(Action::Delete(key.to_owned())), ..Operation::default() }
 }
 
-fn expecting(operation: Operation, revision: u64) -> Operation {
+pub(crate) fn expecting(operation: Operation, revision: u64) -> Operation {
     Operation { expected_revision: Some(revision), ..operation }
 }
 
 /// Commits, each in a line of code.
 #[derive(Clone)]
-struct Control(ControlServiceClient<Channel>);
+pub(crate) struct Control(pub(crate) ControlServiceClient<Channel>);
 
 impl Control {
-    fn of(wire: &Wire) -> Self {
+    pub(crate) fn of(wire: &Wire) -> Self {
         Self(ControlServiceClient::new(wire.channel.clone()))
     }
 
-    async fn make(&self, request: CommitRequest) -> Result<Position, Status> {
+    pub(crate) async fn make(&self, request: CommitRequest) -> Result<Position, Status> {
         let made = self.0.clone().commit(request).await.map(Response::into_inner)?;
         Ok(made.position.expect("a commit has a position"))
     }
 
-    async fn commit(&self, operations: impl Into<Vec<Operation>>) -> Result<Position, Status> {
+    pub(crate) async fn commit(&self, operations: impl Into<Vec<Operation>>) -> Result<Position, Status> {
         self.make(CommitRequest { operations: operations.into(), ..CommitRequest::default() }).await
     }
 }

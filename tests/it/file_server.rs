@@ -84,6 +84,13 @@ impl FileServer {
         Frozen(self.child.id())
     }
 
+    /// Asks the server to stop, and returns when it is gone.
+    pub(crate) fn stop(&mut self) {
+        self.terminate();
+        let ended = self.child.wait().expect("it is gone");
+        assert!(ended.success(), "it stops as it was asked to: {ended}");
+    }
+
     /// Waits until the server has ended by itself, for at most `patience`.
     pub(crate) async fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
         let poll = async {
