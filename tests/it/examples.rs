@@ -179,7 +179,7 @@ fn the_updater_says_what_is_wrong_and_fails() {
     let address = listening.split([' ', ',']).nth(2).expect("it names its address").to_owned();
     let url = format!("http://{address}");
     let mut updater = Program::start("updater", &[&url, "max_connections", "many"]);
-    updater.says("not written: another type");
+    updater.says("not written: another type: the key holds int");
     assert_eq!(updater.ends().code(), Some(1));
     let mut updater = Program::start("updater", &[&url, "debug_enabled", "true"]);
     updater.says("debug_enabled = true, revision ");
