@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use datastream::position::Position;
-use datastream::proto::{self, Data, DataRequest, DataResponse, Phase};
+use datastream::proto::{self, CommitRequest, Data, DataRequest, DataResponse, Phase};
+use datastream::proto::{HistoryRequest, HistoryResponse, StatusResponse};
 use datastream::proto::{ListCapabilitiesRequest, ListCapabilitiesResponse};
 use datastream_client::session::{Answer, Opening};
-use datastream_client::transport::{Signal, Transport};
-use datastream_client::{CallError, Client, Disconnect, Entries, Limits, Peer, Watch};
+use datastream_client::transport::{Reply, Signal, Transport};
+use datastream_client::{Client, Disconnect, Entries, Limits, Peer, Watch};
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -173,14 +174,27 @@ impl Transport for Bench {
         UnboundedReceiverStream::new(received).boxed()
     }
 
-    fn push(&mut self, _: Data, _: bool) -> BoxFuture<'static, Result<Option<Position>, CallError>> {
+    fn read(&mut self, _: DataRequest) -> Reply<DataResponse> {
         ready(Err(Disconnect::Ended.into())).boxed()
     }
 
-    fn list(
-        &mut self,
-        _: ListCapabilitiesRequest,
-    ) -> BoxFuture<'static, Result<ListCapabilitiesResponse, CallError>> {
+    fn push(&mut self, _: Data) -> Reply<Option<Position>> {
+        ready(Err(Disconnect::Ended.into())).boxed()
+    }
+
+    fn list(&mut self, _: ListCapabilitiesRequest) -> Reply<ListCapabilitiesResponse> {
+        ready(Err(Disconnect::Ended.into())).boxed()
+    }
+
+    fn commit(&mut self, _: CommitRequest) -> Reply<Option<Position>> {
+        ready(Err(Disconnect::Ended.into())).boxed()
+    }
+
+    fn history(&mut self, _: HistoryRequest) -> Reply<HistoryResponse> {
+        ready(Err(Disconnect::Ended.into())).boxed()
+    }
+
+    fn status(&mut self) -> Reply<StatusResponse> {
         ready(Err(Disconnect::Ended.into())).boxed()
     }
 

@@ -5,6 +5,8 @@
 
 mod mapped;
 mod one_key;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,10 +45,8 @@ pub(crate) struct Cell<T> {
 /// How often something was published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Versions {
-    /// The value, or its absence.
+    /// The value, or its absence. Whoever waits is woken for a report alone as well.
     pub(crate) value: u64,
-    /// Anything.
-    pub(crate) report: u64,
 }
 
 /// What is known of a key, beside its value.
@@ -190,10 +190,7 @@ impl<T> Cell<T> {
             report.since = now();
         }
         self.report.store(Arc::new(report));
-        self.versions.send_modify(|versions| {
-            versions.report += 1;
-            versions.value += u64::from(value_changed);
-        });
+        self.versions.send_modify(|versions| versions.value += u64::from(value_changed));
     }
 
     /// Shows another value. It is there before anybody is told.
@@ -203,18 +200,10 @@ impl<T> Cell<T> {
         old
     }
 
-    /// Shows a value, with what `note` has to say of it.
+    /// Shows a value, with what `note` has to say of it: at least its origin and revision.
     pub(crate) fn accept(&self, value: T, note: impl FnOnce(&mut Report)) {
-        let mut good = Report {
-            unavailable: None,
-            is_known: true,
-            origin: Origin::Live,
-            revision: None,
-            refusal: None,
-            unknown_keys: 0,
-            seen: None,
-            ..Report::clone(&self.report.load())
-        };
+        let mut good =
+            Report { unavailable: None, is_known: true, refusal: None, ..Report::clone(&self.report.load()) };
         note(&mut good);
         let old = self.swap(Some(Arc::new(value)));
         self.publish(good, true);

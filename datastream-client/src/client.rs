@@ -7,10 +7,9 @@ use std::time::SystemTime;
 
 use datastream::key::{self, shown};
 use datastream::limit::CLIENT_NAME_BYTES;
-use datastream::position::Position;
 use datastream::proto::{self, Data, ListCapabilitiesRequest, ListCapabilitiesResponse};
 use datastream::value::{self, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::cell::{AnyCell, Cell, OneKey};
 use crate::config::Limits;
@@ -25,6 +24,7 @@ use crate::status::ClientStatus;
 use crate::transport::{Grpc, Transport, server_name, shown_address};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Place, Worker};
+use crate::written::Written;
 
 /// How many keys one page of a list asks for.
 const PAGE: u32 = 1000;
@@ -71,29 +71,6 @@ impl From<proto::Capability> for Capability {
     fn from(capability: proto::Capability) -> Self {
         Self { key: capability.key, value_type: capability.value_type }
     }
-}
-
-/// A write that is durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Written {
-    /// Where it stands in the history; `None` if the server is one that does not say.
-    pub position: Option<Position>,
-    /// Whether the handles of this client show it.
-    pub seen: Seen,
-}
-
-/// Whether the handles of a client show what it wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// They do, or show something newer.
-    Applied,
-    /// The client has no handle of the key.
-    NotWatched,
-    /// Written, not yet seen: the client has lost its stream, or the server is slow to say so. It will. A server
-    /// of the original does not say where a write stands, so there is nothing to wait for: its stream brings the
-    /// write later, and may miss it if others come soon after.
-    NotYet,
 }
 
 impl Client {
@@ -196,9 +173,8 @@ impl Client {
     }
 
     async fn page(&self, page_token: String) -> Result<ListCapabilitiesResponse, CallError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::List(ListCapabilitiesRequest { page_size: PAGE, page_token }, reply))?;
-        answer.await.map_err(|_| CallError::Interrupted)?
+        let request = ListCapabilitiesRequest { page_size: PAGE, page_token };
+        self.ask(|reply| Command::List(request, reply)).await
     }
 
     /// Sets `key` to `value`; durable when it returns.
@@ -210,7 +186,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`CallError`]. After `TimedOut`, `Failed` and `Interrupted` it is not known whether the value was written.
+    /// [`CallError`]. After `TimedOut`, `Failed` and `Interrupted` it is not known whether the value was written: a
+    /// [commit](Self::commit) finds out.
     pub async fn set<T: Value>(&self, key: impl AsRef<str>, value: T) -> Result<Written, CallError> {
         let key = key.as_ref();
         let named = || shown(key).to_string();
@@ -224,9 +201,7 @@ impl Client {
             updated_at: Some(SystemTime::now().into()),
             ..Data::default()
         };
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Push(data, reply))?;
-        answer.await.map_err(|_| CallError::Interrupted)?
+        self.ask(|reply| Command::Push(data, reply)).await
     }
 
     pub(crate) fn send(&self, command: Command) -> Result<(), CallError> {

@@ -26,8 +26,12 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// For how long [`ready`](crate::Watch::ready) waits. Default: 10 s.
     pub ready: Duration,
-    /// For how long [`set`](crate::Client::set) waits until this client has seen what it wrote. Default: 5 s.
+    /// For how long [`set`](crate::Client::set) and [commits](crate::Commit::send) wait until this client has seen what it
+    /// wrote. Default: 5 s.
     pub seen: Duration,
+    /// For how long a [commit](crate::Commit::send) is sent again while no answer comes, and an
+    /// [update](crate::Client::update) made again while others are quicker. Default: 15 s.
+    pub commit: Duration,
 }
 
 impl Default for Limits {
@@ -39,6 +43,7 @@ impl Default for Limits {
             idle: None,
             ready: Duration::from_secs(10),
             seen: Duration::from_secs(5),
+            commit: Duration::from_secs(15),
         }
     }
 }
@@ -83,6 +88,13 @@ impl Limits {
     #[must_use]
     pub fn seen(mut self, limit: Duration) -> Self {
         self.seen = limit;
+        self
+    }
+
+    /// Sets [`commit`](Self::commit).
+    #[must_use]
+    pub fn commit(mut self, limit: Duration) -> Self {
+        self.commit = limit;
         self
     }
 }

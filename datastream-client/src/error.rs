@@ -146,6 +146,44 @@ pub struct NotAllReady {
     pub unready: Vec<Unavailable>,
 }
 
+/// Why a commit is none: correct it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadCommit {
+    /// A key is changed twice: a commit says once what becomes of it.
+    #[error("`{key}` is changed twice")]
+    Twice {
+        /// The key, escaped and cut.
+        key: String,
+    },
+    /// Something is said of a key that the commit does not change.
+    #[error("`{key}` has a condition, and is not changed")]
+    Unchanged {
+        /// The key, escaped and cut.
+        key: String,
+    },
+    /// It has more than 10,000 changes: divide it.
+    #[error("it has {count} changes, and may have 10000")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+    },
+    /// The author or the message is too long.
+    #[error("its {field} may have {most} bytes")]
+    TooLong {
+        /// Which of them.
+        field: &'static str,
+        /// What it may have.
+        most: usize,
+    },
+    /// All of it is more than one message may carry, which is 4 MiB: divide it.
+    #[error("it has {length} bytes, and may have 4 MiB")]
+    TooLarge {
+        /// How many bytes it has.
+        length: usize,
+    },
+}
+
 /// Why a call was not done.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -168,12 +206,53 @@ pub enum CallError {
         #[source]
         source: ValueError,
     },
+    /// The commit is none that can be made. Nothing was sent.
+    #[error("the commit cannot be made")]
+    BadCommit(#[from] BadCommit),
+    /// The value that the key has cannot be read as the type that was asked for. Nothing was written.
+    #[error("the value of `{key}` cannot be read")]
+    Unreadable {
+        /// The key, escaped and cut.
+        key: String,
+        /// Why.
+        #[source]
+        source: ValueError,
+    },
     /// The server found the request wrong: correct it.
     #[error("the server found it wrong: {0}")]
     Invalid(String),
-    /// The key is not in the state that the call needs: read it again, then decide.
-    #[error("the key does not allow it: {0}")]
-    Conflict(String),
+    /// A key is not at the revision that was expected: read it again, then decide.
+    #[error("`{key}` is not at the expected revision, but at {revision}")]
+    Conflict {
+        /// The key, escaped and cut.
+        key: String,
+        /// Where it is; 0 if it does not exist.
+        revision: u64,
+    },
+    /// A key exists that was expected not to: read it, then decide.
+    #[error("`{key}` exists, at revision {revision}")]
+    Exists {
+        /// The key, escaped and cut.
+        key: String,
+        /// Where it is.
+        revision: u64,
+    },
+    /// A key that was to be deleted at a revision does not exist.
+    #[error("`{key}` does not exist")]
+    NotFound {
+        /// The key, escaped and cut.
+        key: String,
+    },
+    /// A key has another type: write that one, or say that the change is [meant](crate::Commit::retype).
+    #[error("another type: {0}")]
+    TypeChange(String),
+    /// A key, or the store, is not in the state that the call needs: nothing can be written there.
+    #[error("not in this state: {0}")]
+    Precondition(String),
+    /// The server, or its store, cannot do that at all: it is one of the original, or keeps no history, or cannot apply
+    /// several keys together. Nothing was done.
+    #[error("the server cannot do that: {0}")]
+    Unsupported(String),
     /// This client may not do that.
     #[error("not allowed: {0}")]
     Denied(String),
@@ -186,9 +265,9 @@ pub enum CallError {
     /// The server failed, or was lost: try again. A write may still have been made.
     #[error("the call failed; a write may have been made all the same")]
     Failed(#[from] Arc<Disconnect>),
-    /// The runtime that the client ran on was shut down during the call: try again. A write may still have
-    /// been made.
-    #[error("interrupted by the end of its runtime; a write may have been made all the same")]
+    /// The runtime that the client ran on was shut down during the call: try again; or the client was
+    /// [closed](crate::Client::close). A write may still have been made.
+    #[error("interrupted by the end of its client or runtime; a write may have been made all the same")]
     Interrupted,
     /// The client has ended. Nothing was sent.
     #[error("the client has ended")]

@@ -35,7 +35,7 @@ impl Expiry {
     }
 
     fn turn(&self, over: Option<Duration>) {
-        let millis = |over: Duration| u64::try_from(over.as_millis()).unwrap_or(u64::MAX - 1);
+        let millis = |over: Duration| u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
         let over = over.map_or(0, |over| millis(over).saturating_add(1));
         if self.over.swap(over, Ordering::AcqRel) != over {
             self.turns.fetch_add(1, Ordering::Release);
@@ -58,9 +58,6 @@ pub(crate) struct Expiries {
 impl Expiries {
     /// Adds one, to be looked at together with all others that are added now.
     pub(crate) fn add(&mut self, expiry: Weak<Expiry>, now: Duration) {
-        if self.all.len() == self.all.capacity() {
-            self.all.retain(|expiry| expiry.strong_count() > 0);
-        }
         self.all.push(expiry);
         self.due = Some(now);
     }
@@ -76,7 +73,7 @@ impl Expiries {
         let confirmed = shared.confirmed();
         let goes_on = self.confirmed.is_some() && confirmed >= self.confirmed;
         self.confirmed = confirmed;
-        if !self.all.is_empty() && (!goes_on || self.over > 0 || self.due.is_some_and(|due| due <= now)) {
+        if !goes_on || self.over > 0 || self.due.is_some_and(|due| due <= now) {
             self.turn_all(shared, now);
         }
     }

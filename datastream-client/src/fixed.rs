@@ -1,5 +1,7 @@
 //! A client without a server, for the tests of applications.
 
+mod commit;
+
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 use datastream::key::{self, KeySet};
 use datastream::position::Position;
-use datastream::proto::{Capability, Data, ListCapabilitiesResponse};
-use datastream::value::{self, Value, ValueError, same_type};
+use datastream::proto::{Capability, Data, DataRequest, DataResponse, ListCapabilitiesResponse};
+use datastream::value::{self, Value, ValueError};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::cache::WriteError;
-use crate::client::{Client, Inner, Seen, Written};
+use crate::client::{Client, Inner};
 use crate::config::Limits;
 use crate::error::{CallError, Disconnect};
 use crate::session::{Changed, Link};
@@ -24,7 +26,9 @@ use crate::worker::Command;
 /// A client whose settings are what a test says: by [`Client::fixed`].
 ///
 /// It is a [`Client`] in all that can be asked of one, and gives the same handles. There is no network, no task and no
-/// clock in it, so it needs no runtime, and a change is seen as soon as [`set`](Self::set) returns. Nothing of it is
+/// clock in it, so it needs no runtime, and a change is seen as soon as [`set`](Self::set) returns. The writes of
+/// [`Client`], commits with their conditions among them, do what a server would do; it has no
+/// [history](Client::history) and no [status of a server](Client::server_status). Nothing of it is
 /// shared with any other. Clones are the same client.
 #[derive(Clone, Debug)]
 pub struct Fixed {
@@ -101,7 +105,7 @@ impl Fixed {
     pub fn delete(&self, key: impl AsRef<str>) {
         let key = checked(key.as_ref());
         self.client.inner.with_desk(|desk, shared| {
-            desk.change(shared, Data { key: key.to_owned(), deleted: true, ..Data::default() });
+            desk.change(shared, vec![Data { key: key.to_owned(), deleted: true, ..Data::default() }]);
         });
     }
 
@@ -110,7 +114,7 @@ impl Fixed {
             value.text.unwrap_or_else(|error| panic!("the value of `{key}` cannot be written: {error}"));
         let (key, value_type) = (checked(key).to_owned(), value.value_type.to_owned());
         self.client.inner.with_desk(|desk, shared| {
-            desk.change(shared, Data { key, value: text, value_type, ..Data::default() });
+            desk.change(shared, vec![Data { key, value: text, value_type, ..Data::default() }]);
         });
     }
 }
@@ -189,7 +193,11 @@ impl Open {
             }
             Command::Unwatch(key) => drop(shared.sweep(&key)),
             Command::Push(data, reply) => drop(reply.send(self.push(shared, data))),
+            Command::Commit(request, reply) => drop(reply.send(self.commit(shared, request))),
+            Command::Read(request, reply) => drop(reply.send(Ok(self.read(&request)))),
             Command::List(_, reply) => drop(reply.send(Ok(self.list()))),
+            Command::History(_, reply) => drop(reply.send(Err(unsupported()))),
+            Command::Status(reply) => drop(reply.send(Err(unsupported()))),
             Command::WriteBootstrap(_, reply) => drop(reply.send(Err(WriteError::NothingKnown))),
             // What is fixed is always right now.
             Command::Expire(_) => {}
@@ -203,26 +211,18 @@ impl Open {
         }
     }
 
-    /// A write of the application, which a server would refuse if it changed the type.
-    fn push(&mut self, shared: &Shared, data: Data) -> Result<Written, CallError> {
-        let is_same = |held: (&Bytes, &str)| same_type(held.1, &data.value_type);
-        if !self.snapshot.text(&data.key).is_none_or(is_same) {
-            return Err(CallError::Conflict("the key has another type".to_owned()));
+    /// Shows changes as one, each at a revision of its own.
+    fn change(&mut self, shared: &Shared, changes: Vec<Data>) {
+        let mut revision = self.snapshot.revision();
+        let mut entries = HashMap::new();
+        for data in changes {
+            revision += 1;
+            entries.insert(data.key.clone(), Data { revision, ..data });
         }
-        let is_watched = !shared.touched_by(&Changed::Keys(vec![data.key.as_str().into()])).is_empty();
-        self.change(shared, data);
-        let seen = if is_watched { Seen::Applied } else { Seen::NotWatched };
-        Ok(Written { position: self.snapshot.position().cloned(), seen })
-    }
-
-    /// Shows a change at a revision of its own.
-    fn change(&mut self, shared: &Shared, data: Data) {
-        let revision = self.snapshot.revision() + 1;
-        let key = data.key.clone();
-        let entry = HashMap::from([(key.clone(), Data { revision, ..data })]);
-        self.snapshot.merge(entry, None, &mut BTreeSet::new());
+        let mut keys = BTreeSet::new();
+        self.snapshot.merge(entries, None, &mut keys);
         self.publish(shared, revision);
-        let changed = Changed::Keys(vec![key.into()]);
+        let changed = Changed::Keys(keys.into_iter().collect());
         shared.touched_by(&changed).iter().for_each(|cell| cell.offer(&self.snapshot, &changed));
     }
 
@@ -243,4 +243,19 @@ impl Open {
         let capabilities = self.snapshot.keys().map(capability).collect();
         ListCapabilitiesResponse { capabilities, ..ListCapabilitiesResponse::default() }
     }
+
+    fn read(&self, request: &DataRequest) -> DataResponse {
+        let data = |key: &String| {
+            let held = self.snapshot.held(key)?;
+            let (value, value_type) = (held.value.clone(), held.value_type.clone().into_owned());
+            let data =
+                Data { key: key.clone(), value, value_type, revision: held.revision, ..Data::default() };
+            Some((key.clone(), data))
+        };
+        DataResponse { data: request.keys.iter().filter_map(data).collect(), ..DataResponse::default() }
+    }
+}
+
+fn unsupported() -> CallError {
+    CallError::Unsupported("a fixed client has no server, and remembers nothing".to_owned())
 }

@@ -16,6 +16,8 @@
 //! - A setting may be of any type that is a [`Value`]: numbers, `bool`, `String`, `Duration`, [`Json`], [`Text`],
 //!   or a type of the application.
 //!
+//! - [`Client::commit`] changes several settings together and under conditions, [`Client::update`] one in the light of what
+//!   it is; [`Client::history`] says what was changed.
 //! - A [`Key`] declares a setting with its default, beside its use; [`Client::check`] compares all of them with the server.
 //! - [`Watch::map`] computes once for each change, [`Watch::on_change`] calls a function for each, and
 //!   [`Watch::max_age`] prefers no value to an old one.
@@ -43,16 +45,19 @@ mod callback;
 mod cell;
 mod client;
 mod combine;
+mod commit;
 mod config;
 mod declared;
 mod error;
 mod expiry;
 mod fixed;
+mod history;
 mod lifecycle;
 mod local;
 mod overlay;
 mod prefix;
 mod retry;
+mod server_status;
 #[cfg(feature = "testing")]
 pub mod session;
 #[cfg(not(feature = "testing"))]
@@ -67,21 +72,27 @@ pub mod transport;
 #[cfg(not(feature = "testing"))]
 #[allow(unreachable_pub, reason = "public for tests only")]
 mod transport;
+mod update;
 mod watch;
 mod worker;
+mod written;
 
 pub use bind::BindingCheck;
 pub use cache::WriteError;
 pub use callback::Callback;
-pub use client::{Capability, Client, ClientBuilder, Seen, Written};
+pub use client::{Capability, Client, ClientBuilder};
 pub use combine::{Handles, combine};
+pub use commit::Commit;
 pub use config::Limits;
 pub use datastream::position::Position;
 pub use datastream::value::{Json, Text, Value, ValueError, ValueType};
 pub use declared::{Declared, Key, Mismatch, Names, Setting};
-pub use error::{CallError, Disconnect, NotAllReady, Unavailable};
+pub use error::{BadCommit, CallError, Disconnect, NotAllReady, Unavailable};
 pub use fixed::{Fixed, FixedValue};
+pub use history::HistoryEntry;
 pub use prefix::{Change, Entries};
+pub use server_status::ServerStatus;
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
 pub use watch::{Cached, Loaded, LoadedOr, Watch, WatchOr};
+pub use written::{Seen, Written};

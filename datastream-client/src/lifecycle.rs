@@ -96,7 +96,8 @@ impl Client {
     /// Ends the client now, for all its clones: its task and its streams; its
     /// [cache file](crate::ClientBuilder::cache_file) is written when this returns. Handles keep their last values, and say that
     /// they are [stale](crate::State::Stale), and why; those with a [`max_age`](crate::Watch::max_age) have no
-    /// value any more. Calls fail. A client that was closed stays so.
+    /// value any more. Calls that are under way end as [`Interrupted`](crate::CallError::Interrupted), and later ones as
+    /// [`Closed`](crate::CallError::Closed). A client that was closed stays so.
     ///
     /// Without this a client ends with its last handle. Cancel safe: it is closed all the same.
     pub async fn close(&self) {

@@ -9,10 +9,12 @@ use backoff::backoff::Backoff as _;
 const BASE: Duration = Duration::from_millis(500);
 /// The longest wait.
 const CAP: Duration = Duration::from_secs(30);
+/// The first and the longest wait of those who want to write the same key: the time of a commit, and of a few dozen.
+const CONTENDED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// For how long a stream must have been healthy, after its state was complete, to begin anew.
 pub(crate) const HEALTHY: Duration = Duration::from_secs(60);
 
-/// Waits that double from half a second to half a minute: half of each is fixed and half is random, so that
+/// Waits that double, by default from half a second to half a minute: half of each is fixed and half is random, so that
 /// the clients of a server that comes back do not come all at once.
 ///
 /// The randomness is the caller's, which makes it a pure value. `backoff` would add its own after the cap and
@@ -24,24 +26,34 @@ pub(crate) struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
+        Self::between(BASE, CAP)
+    }
+}
+
+impl Retry {
+    /// Waits from some milliseconds up to a second, for those who were too slow and not without a server.
+    pub(crate) fn contended() -> Self {
+        Self::between(CONTENDED.0, CONTENDED.1)
+    }
+
+    fn between(base: Duration, cap: Duration) -> Self {
         let intervals = ExponentialBackoff {
-            current_interval: BASE,
-            initial_interval: BASE,
+            current_interval: base,
+            initial_interval: base,
             randomization_factor: 0.0,
             multiplier: 2.0,
-            max_interval: CAP,
+            max_interval: cap,
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
         Self { intervals }
     }
-}
 
-impl Retry {
     /// The next wait. `random` is from 0 to 1.
     pub(crate) fn next(&mut self, random: f64) -> Duration {
         // Without a maximal elapsed time there is always a next interval.
-        let interval = self.intervals.next_backoff().unwrap_or(CAP).min(CAP);
+        let cap = self.intervals.max_interval;
+        let interval = self.intervals.next_backoff().unwrap_or(cap).min(cap);
         interval / 2 + (interval / 2).mul_f64(random.clamp(0.0, 1.0))
     }
 

@@ -79,6 +79,12 @@ impl Snapshot {
         self.held(key).map(|held| (&held.value, &*held.value_type))
     }
 
+    /// What is held of `key`: the text, its type, and the revision that a [commit](crate::Client::commit) may expect.
+    #[must_use]
+    pub fn held(&self, key: &str) -> Option<&Arc<Held>> {
+        self.values.get(key)
+    }
+
     /// The keys that exist, in order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.values.into_iter().map(|(key, _)| &**key)
@@ -101,10 +107,6 @@ impl Snapshot {
     #[must_use]
     pub fn denies(&self, key: &str) -> bool {
         self.denied.matches(key)
-    }
-
-    pub(crate) fn held(&self, key: &str) -> Option<&Arc<Held>> {
-        self.values.get(key)
     }
 
     pub(crate) fn covered(&self) -> &KeySet {

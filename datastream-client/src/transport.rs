@@ -1,24 +1,26 @@
 //! The calls of the contract. With `address.rs`, all of the client that names tonic.
 
 mod address;
+mod failure;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use datastream::key::shown;
 use datastream::position::Position;
+use datastream::proto::control_service_client::ControlServiceClient;
 use datastream::proto::data_service_client::DataServiceClient;
 use datastream::proto::{
-    self, Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse,
+    self, CommitRequest, Data, DataRequest, DataResponse, HistoryRequest, HistoryResponse,
+    ListCapabilitiesRequest, ListCapabilitiesResponse, StatusRequest, StatusResponse,
 };
 use datastream::{header, limit};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, TryFutureExt as _};
 use prost::Message as _;
-use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Code, ConnectError, Request, Status};
+use tonic::{Request, Response, Status};
 
 use crate::config::Limits;
 use crate::error::{CallError, Disconnect};
@@ -49,6 +51,9 @@ pub enum Signal {
     Ended(Disconnect),
 }
 
+/// The answer to a call, or why there is none.
+pub type Reply<A> = BoxFuture<'static, Result<A, CallError>>;
+
 /// The calls that a client makes. What it returns is independent of it, and stops when dropped.
 pub trait Transport: Send + 'static {
     /// Calls `Sync`, on the connection of the streams.
@@ -57,13 +62,18 @@ pub trait Transport: Send + 'static {
     fn probe(&mut self, reconnect: bool) -> BoxFuture<'static, Result<Peer, Disconnect>>;
     /// Calls `Subscribe`.
     fn subscribe(&mut self, request: DataRequest) -> BoxStream<'static, Signal>;
+    /// Calls `Sync` for the application.
+    fn read(&mut self, request: DataRequest) -> Reply<DataResponse>;
     /// Calls `PushUpdate`. An old server returns no position.
-    fn push(&mut self, data: Data, retype: bool) -> BoxFuture<'static, Result<Option<Position>, CallError>>;
+    fn push(&mut self, data: Data) -> Reply<Option<Position>>;
     /// Calls `ListCapabilities`.
-    fn list(
-        &mut self,
-        request: ListCapabilitiesRequest,
-    ) -> BoxFuture<'static, Result<ListCapabilitiesResponse, CallError>>;
+    fn list(&mut self, request: ListCapabilitiesRequest) -> Reply<ListCapabilitiesResponse>;
+    /// Calls `Commit`.
+    fn commit(&mut self, request: CommitRequest) -> Reply<Option<Position>>;
+    /// Calls `History`.
+    fn history(&mut self, request: HistoryRequest) -> Reply<HistoryResponse>;
+    /// Calls `Status`.
+    fn status(&mut self) -> Reply<StatusResponse>;
     /// Makes new connections for what comes next: a call failed on an old one.
     fn renew(&mut self);
 }
@@ -115,6 +125,27 @@ impl Grpc {
             None => Ok(self.calls.insert(self.connect()?).clone()),
         }
     }
+
+    /// Makes a call for the application, which ends in time.
+    fn call<Q, A: Send + 'static, F>(
+        &mut self,
+        request: Q,
+        call: impl FnOnce(Server, Request<Q>) -> F + Send + 'static,
+    ) -> Reply<Response<A>>
+    where
+        Q: Send + 'static,
+        F: Future<Output = Result<Response<A>, Status>> + Send,
+    {
+        let server = self.call_server();
+        let limit = self.limits.sync;
+        let answer = async move {
+            let mut request = Request::new(request);
+            request.set_timeout(limit.min(LONGEST_DEADLINE));
+            let server = server?;
+            call(server.clone(), request).await.map_err(|status| server.call_error(&status))
+        };
+        within(limit, answer).boxed()
+    }
 }
 
 impl Server {
@@ -122,39 +153,8 @@ impl Server {
         DataServiceClient::new(self.channel.clone()).max_decoding_message_size(RECEIVE_BYTES)
     }
 
-    /// Why a call ended.
-    fn disconnect(&self, status: &Status) -> Disconnect {
-        let code = status.code();
-        match (code, cause(status)) {
-            (Code::Unavailable, Some(cause)) if never_connected(status) => {
-                Disconnect::Unreachable(format!("{}: {cause}", self.name))
-            }
-            (_, Some(cause)) => Disconnect::Broken(format!("{}: {cause}", self.name)),
-            _ => Disconnect::Refused { code: code_name(code), text: shown(status.message()).to_string() },
-        }
-    }
-
-    /// Why a call ended to which no answer began: perhaps something else listens there.
-    fn unanswered(&self, status: &Status) -> Disconnect {
-        match self.disconnect(status) {
-            Disconnect::Broken(why) => {
-                Disconnect::Broken(format!("{why} (is it a datastream server, without TLS?)"))
-            }
-            why => why,
-        }
-    }
-
-    fn call_error(&self, status: &Status) -> CallError {
-        let text = shown(status.message()).to_string();
-        match status.code() {
-            Code::InvalidArgument | Code::OutOfRange => CallError::Invalid(text),
-            Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists | Code::Aborted => {
-                CallError::Conflict(text)
-            }
-            Code::PermissionDenied | Code::Unauthenticated => CallError::Denied(text),
-            Code::DeadlineExceeded | Code::Cancelled => CallError::TimedOut,
-            _ => self.unanswered(status).into(),
-        }
+    fn control(&self) -> ControlServiceClient<Channel> {
+        ControlServiceClient::new(self.channel.clone()).max_decoding_message_size(RECEIVE_BYTES)
     }
 }
 
@@ -202,36 +202,38 @@ impl Transport for Grpc {
         }
     }
 
-    fn push(&mut self, data: Data, retype: bool) -> BoxFuture<'static, Result<Option<Position>, CallError>> {
-        let server = self.call_server();
-        let limit = self.limits.sync;
-        let call = async move {
-            let mut request = Request::new(data);
-            request.set_timeout(limit.min(LONGEST_DEADLINE));
-            if retype {
-                request.metadata_mut().insert(header::RETYPE, MetadataValue::from_static("1"));
-            }
-            let server = server?;
-            let answer = server.client().push_update(request).await;
-            answer.map(|answer| read_position(answer.metadata())).map_err(|status| server.call_error(&status))
-        };
-        within(limit, call).boxed()
+    fn read(&mut self, request: DataRequest) -> Reply<DataResponse> {
+        let answer = self.call(request, |server, request| async move { server.client().sync(request).await });
+        answer.map_ok(Response::into_inner).boxed()
     }
 
-    fn list(
-        &mut self,
-        request: ListCapabilitiesRequest,
-    ) -> BoxFuture<'static, Result<ListCapabilitiesResponse, CallError>> {
-        let server = self.call_server();
-        let limit = self.limits.sync;
-        let call = async move {
-            let mut request = Request::new(request);
-            request.set_timeout(limit.min(LONGEST_DEADLINE));
-            let server = server?;
-            let answer = server.client().list_capabilities(request).await;
-            answer.map(tonic::Response::into_inner).map_err(|status| server.call_error(&status))
-        };
-        within(limit, call).boxed()
+    fn push(&mut self, data: Data) -> Reply<Option<Position>> {
+        let answer = self.call(data, |server, data| async move { server.client().push_update(data).await });
+        answer.map_ok(|answer| read_position(answer.metadata())).boxed()
+    }
+
+    fn list(&mut self, request: ListCapabilitiesRequest) -> Reply<ListCapabilitiesResponse> {
+        let answer = self
+            .call(request, |server, request| async move { server.client().list_capabilities(request).await });
+        answer.map_ok(Response::into_inner).boxed()
+    }
+
+    fn commit(&mut self, request: CommitRequest) -> Reply<Option<Position>> {
+        let answer =
+            self.call(request, |server, request| async move { server.control().commit(request).await });
+        answer.map_ok(|answer| answer.into_inner().position.map(known_position)).boxed()
+    }
+
+    fn history(&mut self, request: HistoryRequest) -> Reply<HistoryResponse> {
+        let answer =
+            self.call(request, |server, request| async move { server.control().history(request).await });
+        answer.map_ok(Response::into_inner).boxed()
+    }
+
+    fn status(&mut self) -> Reply<StatusResponse> {
+        let answer = self
+            .call(StatusRequest {}, |server, request| async move { server.control().status(request).await });
+        answer.map_ok(Response::into_inner).boxed()
     }
 
     fn renew(&mut self) {
@@ -281,51 +283,10 @@ fn read_heartbeat(metadata: &MetadataMap) -> Option<Duration> {
 
 fn read_position(metadata: &MetadataMap) -> Option<Position> {
     let bytes = metadata.get_bin(header::POSITION_BIN)?.to_bytes().ok()?;
-    let message = proto::Position::decode(bytes).ok()?;
-    // The token is empty where the server no longer knows it: the revision still says when it was written.
-    Some(Position { revision: message.revision, token: message.token })
+    proto::Position::decode(bytes).ok().map(known_position)
 }
 
-/// Whether there was no connection at all, so that nothing was sent.
-fn never_connected(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if error.is::<ConnectError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// What the transport says of a failed connection: the last cause, which is the one that people understand. An
-/// answer of the server has none.
-fn cause(status: &Status) -> Option<String> {
-    let mut cause = std::error::Error::source(status)?;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    Some(shown(&cause.to_string()).to_string())
-}
-
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
+/// Where something was written. The token is empty where the server no longer knows it.
+fn known_position(position: proto::Position) -> Position {
+    Position { revision: position.revision, token: position.token }
 }

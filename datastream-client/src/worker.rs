@@ -8,7 +8,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use datastream::key::{Selector, shown};
-use datastream::proto::{Data, ListCapabilitiesRequest};
+use datastream::proto::{CommitRequest, Data, DataRequest, HistoryRequest, ListCapabilitiesRequest};
+use datastream::proto::{DataResponse, HistoryResponse, ListCapabilitiesResponse, StatusResponse};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -18,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep_until;
 use tokio_stream::StreamMap;
 
-pub(crate) use calls::{ListReply, PushReply};
+pub(crate) use calls::{Reply, WriteReply};
 pub(crate) use runtime::{Place, block_on, own, start};
 
 use crate::cache::{Keeper, WriteError};
@@ -44,9 +45,17 @@ pub(crate) enum Command {
     /// A cell of this key or prefix is gone.
     Unwatch(Arc<str>),
     /// Call `PushUpdate`, then wait until it is seen here.
-    Push(Data, PushReply),
+    Push(Data, WriteReply),
+    /// Call `Commit`, then wait until it is seen here.
+    Commit(CommitRequest, WriteReply),
+    /// Call `Sync`, for the application.
+    Read(DataRequest, Reply<DataResponse>),
     /// Call `ListCapabilities`.
-    List(ListCapabilitiesRequest, ListReply),
+    List(ListCapabilitiesRequest, Reply<ListCapabilitiesResponse>),
+    /// Call `History`.
+    History(HistoryRequest, Reply<HistoryResponse>),
+    /// Call `Status`.
+    Status(Reply<StatusResponse>),
     /// Write a bootstrap file.
     WriteBootstrap(PathBuf, oneshot::Sender<Result<(), WriteError>>),
     /// Say when what a handle reads is older than it allows.
@@ -183,7 +192,11 @@ impl<T: Transport> Worker<T> {
             Command::Watch(cell) => self.watch_all(&[cell]),
             Command::Unwatch(key) => self.unwatch(vec![key]),
             Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
-            Command::List(request, reply) => self.calls.list(&mut self.transport, request, reply),
+            Command::Commit(request, reply) => self.calls.commit(&mut self.transport, request, reply),
+            Command::Read(request, reply) => self.calls.ask(self.transport.read(request), reply),
+            Command::List(request, reply) => self.calls.ask(self.transport.list(request), reply),
+            Command::History(request, reply) => self.calls.ask(self.transport.history(request), reply),
+            Command::Status(reply) => self.calls.ask(self.transport.status(), reply),
             Command::WriteBootstrap(path, reply) => self.write_bootstrap(path, reply),
             Command::Expire(expiry) => self.expiries.add(expiry, self.shared.started.elapsed()),
             Command::Close => self.close(),

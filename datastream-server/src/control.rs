@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datastream::key::Selector;
+use datastream::key::{self, Selector};
 use datastream::limit;
 use datastream::proto::operation::Action as Asked;
 use datastream::proto::{
@@ -18,14 +18,14 @@ use tonic::{Request, Response, Status};
 use crate::config::Config;
 use crate::feed::Feed;
 use crate::service::{commit, guarded};
-use crate::store::{Action, Commit, HistoryQuery, Logged, Operation, RequestId};
+use crate::store::{Action, Commit, HistoryPage, HistoryQuery, Logged, Operation, RequestId};
 use crate::{convert, frame};
 
 /// How many bytes of keys and values a page of a history holds: with authors and messages it stays below what one message
 /// may have.
 const PAGE_BYTES: usize = limit::MESSAGE_BYTES / 2;
-/// What surrounds a change in a page at most, beside its texts: tags, lengths, revisions, times and a token.
-const CHANGE_FRAME_BYTES: usize = 256;
+/// What surrounds a change in a page at most: its tag and its length.
+const CHANGE_FRAME_BYTES: usize = 8;
 
 /// The service: it checks, asks the store, and answers.
 pub(crate) struct Control {
@@ -58,8 +58,7 @@ impl Control {
         let operations = operations.into_iter().enumerate().map(|(i, asked)| {
             let operation = self.read_operation(&format!("operations[{i}]."), asked)?;
             if !keys.insert(operation.key.clone()) {
-                let rule =
-                    format!("a key stands in a commit once: {}", datastream::key::shown(&operation.key));
+                let rule = format!("a key stands in a commit once: {}", key::shown(&operation.key));
                 return Err(convert::invalid(&format!("operations[{i}]"), &rule));
             }
             Ok(operation)
@@ -82,28 +81,19 @@ impl Control {
         Ok(Operation { expected_revision, ..operation })
     }
 
-    async fn page(&self, request: HistoryRequest) -> Result<HistoryResponse, Status> {
-        let query = read_history(&request)?;
-        let page = self.feed.store().history(query).await.map_err(|error| convert::store_failed(&error))?;
-        let page = page.ok_or_else(|| Status::unimplemented("this store keeps no history"))?;
-        let (mut answer, mut left) = (HistoryResponse::default(), limit::MESSAGE_BYTES);
-        let (mut oldest, mut more) = (None, page.more);
-        for logged in page.changes {
-            let texts = logged.author.len() + logged.message.len() + logged.change.key.len();
-            let value =
-                logged.change.value.as_ref().map_or(0, |stored| stored.value.len() + stored.value_type.len());
-            let Some(rest) = left.checked_sub(texts + value + CHANGE_FRAME_BYTES) else {
-                more = true;
-                break;
-            };
-            (left, oldest) = (rest, Some(logged.change.revision));
-            // What a foreign writer stored under no key is not served here either.
-            if datastream::key::check(&logged.change.key).is_ok() {
-                answer.changes.push(change(logged));
+    /// A page holds something unless it is the last: what is not served is passed over.
+    async fn history(&self, request: HistoryRequest) -> Result<HistoryResponse, Status> {
+        let mut query = read_history(&request)?;
+        loop {
+            let page = self.feed.store().history(query.clone()).await;
+            let page = page.map_err(|error| convert::store_failed(&error))?;
+            let page = page.ok_or_else(|| Status::unimplemented("this store keeps no history"))?;
+            let answer = answer(page);
+            if !answer.changes.is_empty() || answer.next_page_token.is_empty() {
+                return Ok(answer);
             }
+            query.before = answer.next_page_token.parse().ok();
         }
-        answer.next_page_token = oldest.filter(|_| more).map(|oldest| oldest.to_string()).unwrap_or_default();
-        Ok(answer)
     }
 
     async fn state(&self) -> StatusResponse {
@@ -148,6 +138,27 @@ fn read_history(request: &HistoryRequest) -> Result<HistoryQuery, Status> {
     Ok(HistoryQuery { of, before, limit: size as usize, bytes: PAGE_BYTES })
 }
 
+/// As much of a page as one message holds.
+fn answer(page: HistoryPage) -> HistoryResponse {
+    let (mut answer, mut left) = (HistoryResponse::default(), limit::MESSAGE_BYTES);
+    let (mut oldest, mut more) = (None, page.more);
+    for logged in page.changes {
+        let change = change(logged);
+        let Some(rest) = left.checked_sub(change.encoded_len() + CHANGE_FRAME_BYTES) else {
+            more = true;
+            break;
+        };
+        let data = change.data.as_ref();
+        (left, oldest) = (rest, data.map(|data| data.revision));
+        // What a foreign writer stored under no key is not served here either.
+        if data.is_some_and(|data| key::check(&data.key).is_ok()) {
+            answer.changes.push(change);
+        }
+    }
+    answer.next_page_token = oldest.filter(|_| more).map(|oldest| oldest.to_string()).unwrap_or_default();
+    answer
+}
+
 fn change(logged: Logged) -> Change {
     let Logged { change, position, author, message } = logged;
     let deleted = change.value.is_none() && change.too_large.is_none();
@@ -175,7 +186,7 @@ impl ControlService for Control {
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
-        guarded(&metadata, self.page(message)).await.map(Response::new)
+        guarded(&metadata, self.history(message)).await.map(Response::new)
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

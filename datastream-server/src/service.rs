@@ -25,7 +25,7 @@ use crate::entry::Entry;
 use crate::feed::Feed;
 use crate::frame;
 use crate::state::State;
-use crate::store::Commit;
+use crate::store::{Commit, CommitError, Refused};
 use crate::stream::{self, Common, End};
 use crate::subscription::{Pace, Subscription};
 
@@ -169,14 +169,34 @@ impl DataService for Service {
 
 /// Makes a commit, which is in every later state when this returns.
 pub(crate) async fn commit(feed: &Feed, commit: Commit) -> Result<Position, Status> {
-    let committed = feed.store().commit(commit).await;
-    let position = committed.map_err(|error| convert::commit_failed(&error))?;
+    let position = match feed.store().commit(commit).await {
+        Ok(position) => position,
+        Err(error) => {
+            show_why(feed, &error).await;
+            return Err(convert::commit_failed(&error));
+        }
+    };
     if !feed.reach(position.revision, PUBLISH_LIMIT).await {
         return Err(convert::unavailable(
             "written, but not yet published: make the same call again to be sure",
         ));
     }
     Ok(position)
+}
+
+/// Waits until what a commit was refused for can be read: whoever is told to read a key again must not read what was before.
+async fn show_why(feed: &Feed, error: &CommitError) {
+    let CommitError::Refused { why, .. } = error else { return };
+    match why {
+        Refused::Conflict { revision: revision @ 1.. } | Refused::Exists { revision } => {
+            feed.reach(*revision, PUBLISH_LIMIT).await
+        }
+        Refused::Conflict { .. } | Refused::NotFound | Refused::NoType | Refused::TypeChange { .. } => {
+            feed.catch_up(PUBLISH_LIMIT).await
+        }
+        // Wrong whatever the state, or by rules that no state shows.
+        Refused::Value(_) | Refused::Rules => true,
+    };
 }
 
 /// Runs a call within its deadline. A panic ends the call, not the process.

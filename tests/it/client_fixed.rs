@@ -1,6 +1,8 @@
 //! A client without a server, for the tests of applications: no runtime, no network, no time.
 
-use datastream_client::{CallError, Client, Declared, Fixed, Key, Origin, Seen, State, Unavailable, WatchOr};
+use datastream_client::{
+    CallError, Client, Commit, Declared, Fixed, Key, Origin, Seen, State, Unavailable, WatchOr,
+};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 const MAX: Key<i64> = Key::new("max_connections", 100);
@@ -80,7 +82,7 @@ fn a_write_of_the_application_is_seen_and_keeps_the_type() {
     let written = client.set("max_connections", 11_i64).now_or_never().expect("at once").expect("written");
     assert_eq!((written.seen, max.get()), (Seen::Applied, Some(11)));
     let refused = client.set("max_connections", true).now_or_never().expect("at once");
-    assert!(matches!(refused, Err(CallError::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(CallError::TypeChange(_))), "{refused:?}");
     let written = client.set("other", true).now_or_never().expect("at once").expect("written");
     assert_eq!(written.seen, Seen::NotWatched);
     assert_eq!(client.capabilities().now_or_never().and_then(Result::ok).map(|list| list.len()), Some(3));
@@ -118,4 +120,55 @@ fn clients_share_nothing_and_threads_share_a_client() {
 #[should_panic(expected = "`a//b` is no key")]
 fn a_mistake_in_the_test_is_named() {
     let _ = Client::fixed([("a//b", 1_i64.into())]);
+}
+
+#[test]
+fn a_commit_without_a_server_is_decided_as_a_server_would() {
+    let settings = two();
+    let (max, name) = (settings.watch::<i64>("max_connections"), settings.watch::<String>("name"));
+    let send = |commit: Commit| commit.send().now_or_never().expect("there is nothing to wait for");
+    let revision = settings.snapshot().held("max_connections").expect("it is there").revision;
+
+    let refused =
+        send(settings.commit().put("max_connections", 20_i64).delete("name").must_not_exist("name"));
+    assert!(matches!(refused, Err(CallError::Exists { key, .. }) if key == "name"));
+    let refused =
+        send(settings.commit().put("max_connections", 20_i64).expect_revision("max_connections", 99));
+    assert!(matches!(refused, Err(CallError::Conflict { revision: at, .. }) if at == revision));
+    let refused = send(settings.commit().delete("gone").expect_revision("gone", 1));
+    assert!(matches!(refused, Err(CallError::NotFound { .. })));
+    assert_eq!(max.get(), Some(10), "all or nothing");
+
+    let commit = settings.commit().put("max_connections", 20_i64).delete("name").put("new", true);
+    let written = send(commit.expect_revision("max_connections", revision)).expect("made");
+    assert_eq!((written.seen, max.get(), name.get()), (Seen::Applied, Some(20), None));
+    let nothing = send(settings.commit().put_text("max_connections", "", "20").delete("name")).expect("made");
+    assert_eq!(nothing.position, written.position);
+    let retyped = settings.commit().put("max_connections", "many".to_owned());
+    assert!(matches!(send(retyped), Err(CallError::TypeChange(_))));
+    let retyped = settings.commit().put("new", "many".to_owned()).retype("new");
+    assert!(send(retyped).is_ok());
+}
+
+#[test]
+fn an_update_without_a_server_needs_no_runtime() {
+    let settings = two();
+    let add = |n: Option<i64>| Some(n.unwrap_or(0) + 1);
+    for expected in [11, 12] {
+        let updated = settings.update("max_connections", add).now_or_never().expect("no waiting");
+        assert_eq!(updated.expect("updated").expect("it is another one").seen, Seen::NotWatched);
+        assert_eq!(settings.watch::<i64>("max_connections").get(), Some(expected));
+    }
+    let deleted = settings.update("max_connections", |_: Option<i64>| None).now_or_never();
+    assert!(deleted.expect("no waiting").expect("deleted").is_some());
+    assert_eq!(settings.watch::<i64>("max_connections").get(), None);
+}
+
+#[test]
+fn what_only_a_server_knows_is_not_supported() {
+    let settings = two();
+    let status = settings.server_status().now_or_never().expect("no waiting");
+    assert!(matches!(status, Err(CallError::Unsupported(_))));
+    let first = settings.history("name").next().now_or_never().flatten().expect("an error");
+    assert!(matches!(first, Err(CallError::Unsupported(_))));
 }

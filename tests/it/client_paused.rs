@@ -5,10 +5,12 @@ mod cached;
 mod calls;
 mod check;
 mod combine;
+mod commits;
 mod declared;
 mod files;
 mod freshness;
 mod handles;
+mod history;
 mod kept;
 mod keys;
 mod lifecycle;
@@ -19,6 +21,7 @@ mod prefix;
 mod scenarios;
 mod status;
 mod telemetry;
+mod updates;
 
 use std::time::Duration;
 

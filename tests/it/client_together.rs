@@ -1,105 +1,26 @@
 //! Keys that are always committed together are read together: by a snapshot, a struct, a combination and a map.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+mod readers;
 
-use datastream_client::{Client, Entries, Watch, combine};
+use std::path::Path;
+use std::sync::Arc;
+
+use datastream_client::{Client, Origin};
 use datastream_server::Config;
 use datastream_server::store::{Commit, Operation, Store as _};
-use datastream_server::stores::MemoryStore;
 use datastream_server::testing::TestServer;
-use serde::Deserialize;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::faulty_store::FaultyStore;
 use crate::scripted::{self, Entry, Subscribed, change, reset, state};
 use crate::wire::{eventually, within};
+use readers::{Reading, Ways, read_while};
 
-const READERS: usize = 2;
-
-/// How many states each reader sees, at least.
-const STATES: usize = 20;
-
-/// How long readers may take to see them, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How many reads each kind of handle has to survive in each reader: `DATASTREAM_READS`, or the size of the gate.
-fn reads() -> usize {
-    std::env::var("DATASTREAM_READS")
-        .map_or(5_000, |reads| reads.parse().expect("DATASTREAM_READS is a number"))
-}
-
-#[derive(Clone, Deserialize)]
-struct Pair {
-    a: u64,
-    b: u64,
-}
-
-/// Every way to read both keys.
-#[derive(Clone)]
-struct Ways {
-    client: Client,
-    pair: Watch<Pair>,
-    both: Watch<(u64, u64)>,
-    map: Watch<Entries<u64>>,
-}
-
-impl Ways {
-    fn of(client: &Client) -> Self {
-        let (a, b) = (client.watch::<u64>("p/a"), client.watch::<u64>("p/b"));
-        Self {
-            client: client.clone(),
-            pair: client.bind("p/"),
-            both: combine((&a, &b)),
-            map: client.watch_prefix("p/"),
-        }
-    }
-
-    async fn ready(&self) {
-        within("the struct", self.pair.ready()).await.expect("it is there");
-        within("the combination", self.both.ready()).await.expect("it is there");
-        within("the map", self.map.ready()).await.expect("it is there");
-    }
-
-    /// Reads in each way until `reads` are made and `is_over`; counts the states that were seen.
-    fn read(&self, reads: usize, is_over: &AtomicBool, states: &AtomicUsize) {
-        let mut last = None;
-        let mut made = 0;
-        while made < reads || !is_over.load(Ordering::Relaxed) {
-            made += 1;
-            let (a, b) = self.both.get().expect("both are there");
-            assert_eq!(a, b, "a combination is torn");
-            if last.replace(a) != Some(a) {
-                states.fetch_add(1, Ordering::Relaxed);
-            }
-            let pair = self.pair.load();
-            let pair = pair.as_ref().expect("the struct is there");
-            assert_eq!(pair.a, pair.b, "a struct is torn");
-            let map = self.map.load();
-            let map = map.as_ref().expect("the map is there");
-            assert_eq!(map.get("p/a"), map.get("p/b"), "a map is torn");
-            let snapshot = self.client.snapshot();
-            assert_eq!(snapshot.get::<u64>("p/a"), snapshot.get::<u64>("p/b"), "a snapshot is torn");
-            thread::yield_now(); // Other tests run beside this one, perhaps on few cores.
-        }
-    }
-}
-
-/// Reads on threads of their own while `write` runs, which is told when each reader has seen enough states. A reader whose
-/// assertion failed has seen enough as well.
-fn read_while(ways: &Ways, write: impl FnOnce(&dyn Fn() -> bool)) {
-    let is_over = AtomicBool::new(false);
-    let states: [AtomicUsize; READERS] = Default::default();
-    thread::scope(|scope| {
-        let is_over = &is_over;
-        let read = |states| scope.spawn(move || ways.clone().read(reads(), is_over, states));
-        let readers: Vec<_> = states.iter().map(read).collect();
-        let has_seen_enough = |states: &AtomicUsize| states.load(Ordering::Relaxed) > STATES;
-        write(&|| states.iter().all(has_seen_enough) || readers.iter().any(|reader| reader.is_finished()));
-        is_over.store(true, Ordering::Relaxed);
-        readers.into_iter().for_each(|reader| reader.join().expect("nothing is torn"));
-    });
+/// How many reads each of these tests makes: half of `DATASTREAM_READS`, or of the size of the gate.
+fn reads() -> u64 {
+    let reads = std::env::var("DATASTREAM_READS");
+    reads.map_or(10_000_000, |reads| reads.parse().expect("DATASTREAM_READS is a number")) / 2
 }
 
 fn both(revision: u64, text: &str) -> [Entry<'_>; 2] {
@@ -107,8 +28,7 @@ fn both(revision: u64, text: &str) -> [Entry<'_>; 2] {
 }
 
 /// Writes both keys at once, mostly by changes, and by a reset every now and then.
-async fn write(stream: &Subscribed, ways: &mut Ways, rounds: u64, is_enough: &dyn Fn() -> bool) {
-    let began = Instant::now();
+async fn write(stream: &Subscribed, ways: &mut Ways, reading: &Reading) {
     for round in 6.. {
         let text = round.to_string();
         match round % 16 {
@@ -116,10 +36,9 @@ async fn write(stream: &Subscribed, ways: &mut Ways, rounds: u64, is_enough: &dy
             _ => stream.say(change(round, both(round, &text))),
         }
         within("it arrives", ways.both.changed()).await;
-        if round > rounds && is_enough() {
+        if reading.is_enough() {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "the readers do not see enough");
     }
 }
 
@@ -133,43 +52,114 @@ fn what_is_committed_together_is_read_together_through_changes_and_resets() {
         ways.ready().await;
         (stream, ways, script)
     });
-    let rounds = reads() as u64 / 10;
-    read_while(&ways.clone(), |is_enough| {
-        runtime.block_on(write(&stream, &mut ways, rounds, is_enough));
+    read_while(&ways.clone(), reads(), |reading| {
+        runtime.block_on(write(&stream, &mut ways, reading));
     });
 }
 
-#[test]
-fn what_is_committed_together_is_read_together_through_restarts_and_late_handles() {
-    let store = Arc::new(MemoryStore::new());
-    let commit = async |value: u64| {
-        let operations =
-            ["p/a", "p/b"].map(|key| Operation::put(key, "int", value.to_string())).into_iter().collect();
-        store.commit(Commit { operations, ..Commit::default() }).await.expect("it is committed");
-    };
-    let runtime = Runtime::new().expect("a runtime");
-    runtime.block_on(commit(0));
-    let mut server = TestServer::start_with(store.clone(), Config::default());
-    let _entered = runtime.enter();
-    let client = Client::connect(server.url());
-    let ways = Ways::of(&client);
-    runtime.block_on(ways.ready());
-    let mut late = Vec::new();
-    read_while(&ways, |is_enough| {
-        let began = Instant::now();
-        let last = (1..).find(|value| {
-            assert!(began.elapsed() < PATIENCE, "the readers do not see enough");
-            runtime.block_on(commit(*value));
-            runtime.block_on(eventually("it arrives", || ways.both.get() == Some((*value, *value))));
-            if value % 20 == 0 && late.len() < 3 {
-                late.push((client.watch::<i64>(format!("late/{value}")), Ways::of(&client)));
-                server.kill();
-                server.restart();
+/// A server whose store is replaced, its restarts, and a client with a file, which is replaced as well.
+struct Scene {
+    store: Arc<FaultyStore>,
+    server: TestServer,
+    folder: TempDir,
+    value: u64,
+    /// How often there was another history, handles that were late, and a start from the file.
+    counts: [u64; 3],
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let store = FaultyStore::new();
+        let folder = tempfile::tempdir().expect("a folder");
+        let server = TestServer::start_with(store.clone(), Config::default());
+        let mut scene = Self { store, server, folder, value: 0, counts: [0; 3] };
+        scene.commit().await;
+        scene
+    }
+
+    fn cache(&self) -> impl AsRef<Path> + use<> {
+        self.folder.path().join("cache")
+    }
+
+    /// A client that keeps a file, and knows one of the keys before it knows the other.
+    async fn client(&self) -> Client {
+        let client = Client::builder(self.server.url()).cache_file(self.cache().as_ref()).connect();
+        let a = client.watch::<u64>("p/a");
+        within("the first key", a.ready()).await.expect("it is there");
+        client
+    }
+
+    /// Gives both keys the next value.
+    async fn commit(&mut self) {
+        self.value += 1;
+        let put = |key| Operation::put(key, "int", self.value.to_string());
+        let operations = ["p/a", "p/b"].map(put).into_iter().collect();
+        self.store.commit(Commit { operations, ..Commit::default() }).await.expect("it is committed");
+    }
+
+    /// One of the ways in which more happens than a commit. Returns what is to be read from now on.
+    async fn disturb(&mut self, round: u64, ways: &Ways) -> Ways {
+        let kind = (round % 3) as usize;
+        self.counts[kind] += 1;
+        match kind {
+            0 => {
+                self.store.replace();
+                self.commit().await;
+                ways.clone()
             }
-            late.len() == 3 && is_enough()
-        });
-        let is_last = |ways: &Ways| ways.pair.load().as_ref().map(|pair| pair.a) == last;
-        runtime.block_on(eventually("the last", || late.iter().all(|(_, ways)| is_last(ways))));
+            1 => {
+                let late = ways.client.watch::<i64>(format!("late/{round}"));
+                let ways = Ways::of(&ways.client);
+                drop(late);
+                ways
+            }
+            _ => self.begin_with_the_file(ways).await,
+        }
+    }
+
+    /// Ends the client, whose handles go on to be read, and starts another while the server is down.
+    async fn begin_with_the_file(&mut self, ways: &Ways) -> Ways {
+        within("the file is written", ways.client.close()).await;
+        self.server.kill();
+        let client = self.client().await;
+        let ways = Ways::of(&client);
+        ways.ready().await;
+        assert_eq!(ways.both.status().origin, Origin::Cache);
+        self.commit().await;
+        self.server.restart();
+        ways
+    }
+}
+
+#[test]
+fn what_is_committed_together_is_read_together_through_new_histories_restarts_and_late_handles() {
+    let runtime = Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let mut scene = runtime.block_on(Scene::start());
+    let client = runtime.block_on(scene.client());
+    let mut ways = Ways::of(&client);
+    runtime.block_on(ways.ready());
+    drop(client);
+    read_while(&ways.clone(), reads(), |reading| {
+        let disturbed = async {
+            for round in 0.. {
+                for _ in 0..20 {
+                    scene.commit().await;
+                    eventually("it arrives", || ways.show(scene.value)).await;
+                }
+                if round >= 6 && reading.is_enough() {
+                    return;
+                }
+                ways = scene.disturb(round, &ways).await;
+                reading.show(&ways);
+                eventually("all of it arrives", || ways.show(scene.value)).await;
+            }
+        };
+        runtime.block_on(disturbed);
     });
-    assert_eq!(late[0].1.map.get().expect("a map").iter().count(), 2);
+    let [histories, late, files] = scene.counts;
+    println!(
+        "{} commits, {histories} histories, {late} sets of late handles, {files} starts from the file",
+        scene.value
+    );
 }

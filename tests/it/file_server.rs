@@ -16,6 +16,7 @@ const LOG: &str = "info,datastream_server::access=off";
 pub(crate) struct FileServer {
     child: Child,
     folder: PathBuf,
+    flags: Vec<String>,
     /// Where it listens, once it does.
     address: SocketAddr,
 }
@@ -23,15 +24,22 @@ pub(crate) struct FileServer {
 impl FileServer {
     /// Starts the server on a free port, and returns when it listens.
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// As [`start`](Self::start), with more flags.
+    pub(crate) fn start_with(folder: &Path, flags: &[&str]) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut process = Self { child: spawn(folder, free), folder: folder.to_owned(), address: free };
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let child = spawn(folder, free, &flags);
+        let mut process = Self { child, folder: folder.to_owned(), flags, address: free };
         process.address = process.wait_until_it_listens();
         process
     }
 
     /// Starts the server, which has ended, again: on the same port and the same file.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.folder, self.address);
+        self.child = spawn(&self.folder, self.address, &self.flags);
         self.wait_until_it_listens();
     }
 
@@ -67,9 +75,13 @@ impl FileServer {
 
     /// Asks the server to stop.
     pub(crate) fn terminate(&self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill can be run");
-        assert!(sent.success(), "it can be signalled");
+        signal(self.child.id(), "-TERM");
+    }
+
+    /// Stops the process where it is, as a debugger or a machine that hangs does, until the guard is dropped.
+    pub(crate) fn freeze(&self) -> Frozen {
+        signal(self.child.id(), "-STOP");
+        Frozen(self.child.id())
     }
 
     /// Asks the server to stop, and returns when it is gone.
@@ -93,6 +105,21 @@ impl FileServer {
     }
 }
 
+/// A process stands still while this is kept.
+#[must_use]
+pub(crate) struct Frozen(u32);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal(self.0, "-CONT");
+    }
+}
+
+fn signal(id: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &id.to_string()]).status().expect("kill can be run");
+    assert!(sent.success(), "it can be signalled");
+}
+
 impl Drop for FileServer {
     fn drop(&mut self) {
         // One that was waited for is gone already.
@@ -101,11 +128,11 @@ impl Drop for FileServer {
     }
 }
 
-fn spawn(folder: &Path, address: SocketAddr) -> Child {
+fn spawn(folder: &Path, address: SocketAddr, more: &[String]) -> Child {
     let log = File::create(log_of(folder)).expect("a log");
     let store = format!("sqlite:{}", store_of(folder).display());
     let flags = ["--store", &store, "--listen", &address.to_string(), "--log", LOG];
-    command(&flags).stderr(log).spawn().expect("the server can be started")
+    command(&flags).args(more).stderr(log).spawn().expect("the server can be started")
 }
 
 fn log_of(folder: &Path) -> PathBuf {

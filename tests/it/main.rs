@@ -19,6 +19,8 @@ mod client_hostile;
 mod client_live;
 mod client_paused;
 mod client_runtime;
+mod client_silence;
+mod client_soak;
 mod client_together;
 mod committing;
 mod contract_key;
@@ -31,14 +33,19 @@ mod examples;
 mod failing_calls;
 mod faulty_store;
 mod file_server;
+mod file_writer;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod hostile;
+mod laws;
 mod mirror;
 mod model;
+#[cfg(target_os = "linux")]
+mod network;
 mod originals_file;
 mod originals_writer;
 mod process;
+mod proxy;
 mod pushers;
 mod scripted;
 mod server_calls;

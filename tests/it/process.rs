@@ -31,6 +31,15 @@ fn program() -> PathBuf {
     folder.join(format!("datastream-server{}", std::env::consts::EXE_SUFFIX))
 }
 
+/// A server that does not run, and goes on when this is dropped.
+pub(crate) struct Paused<'a>(&'a Server);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.signal("CONT");
+    }
+}
+
 /// A server that runs; killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -84,11 +93,21 @@ impl Server {
         self.said.lock().expect("no holder panics").clone()
     }
 
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("kill can be run");
+        assert!(sent.success());
+    }
+
+    /// Stops it, as SIGSTOP does, for as long as what this returns is kept. Its connections stay.
+    pub(crate) fn pause(&self) -> Paused<'_> {
+        self.signal("STOP");
+        Paused(self)
+    }
+
     /// Sends SIGTERM, and waits until it exits, which must be with 0.
     pub(crate) fn terminate(mut self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill can be run");
-        assert!(sent.success());
+        self.signal("TERM");
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {

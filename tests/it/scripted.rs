@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use datastream::position::Position;
 use datastream::proto::{
-    self, Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse, Phase,
+    self, CommitRequest, Data, DataRequest, DataResponse, HistoryRequest, HistoryResponse,
+    ListCapabilitiesRequest, ListCapabilitiesResponse, Phase, StatusResponse,
 };
 use datastream_client::session::{Answer, Opening};
-use datastream_client::transport::{Signal, Transport};
+use datastream_client::transport::{Reply, Signal, Transport};
 use datastream_client::{CallError, Client, Disconnect, Limits, Peer};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -18,14 +19,21 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::wire::within;
 
+/// Where the script answers a call of the application.
+pub(crate) type Answers<A> = oneshot::Sender<Result<A, CallError>>;
+
 /// A call that waits for its answer.
 pub(crate) enum Call {
     Sync(DataRequest, oneshot::Sender<Result<DataResponse, Disconnect>>),
     /// Who is there.
     Probe(oneshot::Sender<Result<Peer, Disconnect>>),
     Subscribe(Subscribed),
-    Push(Data, oneshot::Sender<Result<Option<Position>, CallError>>),
-    List(ListCapabilitiesRequest, oneshot::Sender<Result<ListCapabilitiesResponse, CallError>>),
+    Read(DataRequest, Answers<DataResponse>),
+    Push(Data, Answers<Option<Position>>),
+    List(ListCapabilitiesRequest, Answers<ListCapabilitiesResponse>),
+    Commit(CommitRequest, Answers<Option<Position>>),
+    History(HistoryRequest, Answers<HistoryResponse>),
+    Status(Answers<StatusResponse>),
 }
 
 /// A stream that the client opened.
@@ -92,16 +100,35 @@ impl Script {
         }
     }
 
-    pub(crate) async fn push(&mut self) -> (Data, oneshot::Sender<Result<Option<Position>, CallError>>) {
+    pub(crate) async fn read(&mut self) -> (DataRequest, Answers<DataResponse>) {
+        match self.next().await {
+            Some(Call::Read(request, reply)) => (request, reply),
+            _ => panic!("Sync was to be called for the application"),
+        }
+    }
+
+    pub(crate) async fn commit(&mut self) -> (CommitRequest, Answers<Option<Position>>) {
+        match self.next().await {
+            Some(Call::Commit(request, reply)) => (request, reply),
+            _ => panic!("Commit was to be called"),
+        }
+    }
+
+    pub(crate) async fn history(&mut self) -> (HistoryRequest, Answers<HistoryResponse>) {
+        match self.next().await {
+            Some(Call::History(request, reply)) => (request, reply),
+            _ => panic!("History was to be called"),
+        }
+    }
+
+    pub(crate) async fn push(&mut self) -> (Data, Answers<Option<Position>>) {
         match self.next().await {
             Some(Call::Push(data, reply)) => (data, reply),
             _ => panic!("PushUpdate was to be called"),
         }
     }
 
-    pub(crate) async fn list(
-        &mut self,
-    ) -> (ListCapabilitiesRequest, oneshot::Sender<Result<ListCapabilitiesResponse, CallError>>) {
+    pub(crate) async fn list(&mut self) -> (ListCapabilitiesRequest, Answers<ListCapabilitiesResponse>) {
         match self.next().await {
             Some(Call::List(request, reply)) => (request, reply),
             _ => panic!("ListCapabilities was to be called"),
@@ -177,15 +204,28 @@ impl Transport for Handed {
         UnboundedReceiverStream::new(received).chain(end).boxed()
     }
 
-    fn push(&mut self, data: Data, _: bool) -> BoxFuture<'static, Result<Option<Position>, CallError>> {
+    fn read(&mut self, request: DataRequest) -> Reply<DataResponse> {
+        self.ask(|reply| Call::Read(request, reply))
+    }
+
+    fn push(&mut self, data: Data) -> Reply<Option<Position>> {
         self.ask(|reply| Call::Push(data, reply))
     }
 
-    fn list(
-        &mut self,
-        request: ListCapabilitiesRequest,
-    ) -> BoxFuture<'static, Result<ListCapabilitiesResponse, CallError>> {
+    fn list(&mut self, request: ListCapabilitiesRequest) -> Reply<ListCapabilitiesResponse> {
         self.ask(|reply| Call::List(request, reply))
+    }
+
+    fn commit(&mut self, request: CommitRequest) -> Reply<Option<Position>> {
+        self.ask(|reply| Call::Commit(request, reply))
+    }
+
+    fn history(&mut self, request: HistoryRequest) -> Reply<HistoryResponse> {
+        self.ask(|reply| Call::History(request, reply))
+    }
+
+    fn status(&mut self) -> Reply<StatusResponse> {
+        self.ask(Call::Status)
     }
 
     fn renew(&mut self) {}

@@ -1,15 +1,7 @@
-//! The store `memory` keeps what every store promises.
-
-use std::sync::Arc;
+//! What only the store `memory` does; what every store promises is in `laws.rs`.
 
 use datastream_server::store::Store;
 use datastream_server::stores::memory::MemoryStore;
-use datastream_server::testing::conformance;
-
-#[tokio::test]
-async fn it_conforms() {
-    conformance::run(async || Arc::new(MemoryStore::new()) as Arc<dyn Store>).await;
-}
 
 #[tokio::test]
 async fn two_stores_have_two_histories() {

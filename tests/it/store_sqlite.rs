@@ -15,7 +15,6 @@ use std::time::Duration;
 use datastream::position::Position;
 use datastream_server::store::{Batch, Change, Commit, Operation, Retention, Since, Store};
 use datastream_server::stores::sqlite::{OpenError, SqliteStore};
-use datastream_server::testing::conformance;
 use futures_util::FutureExt;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -87,17 +86,6 @@ fn told(changes: &[Change]) -> Vec<Told<'_>> {
         (&*change.key, value.map(|stored| (&*stored.value_type, &stored.value[..])))
     });
     told.collect()
-}
-
-#[tokio::test]
-async fn it_conforms() {
-    let files = TempDir::new().expect("a folder");
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    conformance::run(async || {
-        let name = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
-        Arc::new(SqliteStore::open(&files.path().join(name)).expect("a new file")) as Arc<dyn Store>
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -68,7 +68,8 @@ where
         let version = self.from.versions.borrow().value;
         let report = self.from.report.load_full();
         let seen = last.seen.replace((version, report.clone()));
-        if seen.as_ref().is_some_and(|seen| seen.0 == version && Arc::ptr_eq(&seen.1, &report)) {
+        // A value that is another one has another report.
+        if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(&seen.1, &report)) {
             return;
         }
         let mut old = None;
@@ -97,8 +98,7 @@ where
 
 /// The report of the other cell, but for a refusal of the function: then the last good value stays.
 fn reported<U>(report: &Report, refusal: Option<Refusal>, cell: &Cell<U>) -> Report {
-    let report = Report { good: None, ..report.clone() };
-    let Some(refusal) = refusal else { return report };
+    let Some(refusal) = refusal else { return report.clone() };
     let shown_now = cell.report.load();
     let unusable = || Unavailable::Unusable { key: refusal.key.clone(), source: refusal.error.clone() };
     Report {
@@ -106,6 +106,6 @@ fn reported<U>(report: &Report, refusal: Option<Refusal>, cell: &Cell<U>) -> Rep
         origin: shown_now.origin,
         revision: shown_now.revision,
         refusal: Some(report.refusal.clone().unwrap_or_else(|| refusal.clone())),
-        ..report
+        ..report.clone()
     }
 }

@@ -109,7 +109,6 @@ impl Session {
         // What was confirmed before is no younger for following another server.
         let confirmed = self.confirmed.map(|(at, source_age)| at.saturating_sub(source_age));
         applied.leave_history(confirmed.unwrap_or(now), &self.wanted);
-        self.in_doubt = false;
         self.confirmed = None;
         self.original = Some(Original::default());
         self.file = None;

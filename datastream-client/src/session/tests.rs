@@ -1,6 +1,7 @@
 //! The laws of the machine, one by one. Time and randomness are the tests' own.
 
 mod contact;
+mod edges;
 mod file;
 mod machine;
 mod original;
@@ -24,7 +25,9 @@ const NOTHING: [(&str, u64, &str); 0] = [];
 #[test]
 fn first_contact_syncs_then_subscribes_from_its_position() {
     let mut machine = Machine::watching(["a"]);
-    let (sync, request) = machine.wait(10).sync().expect("Sync is called");
+    let outputs = machine.wait(10);
+    assert!(matches!(outputs.link(), Some(Link::Connecting)));
+    let (sync, request) = outputs.sync().expect("Sync is called");
     assert_eq!(request.keys, ["a"]);
     assert_eq!(request.resume, Some(datastream::proto::Position::default()), "announced, with nothing yet");
 
@@ -273,7 +276,7 @@ fn limits_without_end_overflow_nothing() {
 #[test]
 fn a_broken_rule_drops_the_stream_and_keeps_the_state() {
     let part = DataResponse { more: true, ..change(6, [("a", 6, "2")]) };
-    let table: [(&str, Vec<DataResponse>); 11] = [
+    let table: [(&str, Vec<DataResponse>); 12] = [
         ("a heartbeat inside a delivery", vec![part.clone(), heartbeat(6)]),
         ("a heartbeat that lowers", vec![heartbeat(4)]),
         ("a heartbeat of another history", vec![machine::elsewhere(heartbeat(5))]),
@@ -283,6 +286,7 @@ fn a_broken_rule_drops_the_stream_and_keeps_the_state() {
         ("a change without a position", vec![message(Phase::Change, None, NOTHING)]),
         ("a value newer than its delivery", vec![change(6, [("a", 7, "2")])]),
         ("a phase that changes half-way", vec![part, reset(6, NOTHING)]),
+        ("a second resumption", vec![resume(6, NOTHING)]),
         ("a second state", vec![state(6, [("a", 6, "2")])]),
         ("an original server", vec![message(Phase::Unspecified, Some(6), [("a", 6, "2")])]),
     ];
@@ -665,7 +669,15 @@ fn a_stream_that_is_behind_and_alone_is_given_up_and_the_server_judges() {
 
 fn endless() -> Limits {
     let long = Duration::MAX;
-    Limits { sync: long, first_message: long, idle: Some(long), ready: long, seen: long, connect: long }
+    Limits {
+        sync: long,
+        first_message: long,
+        idle: Some(long),
+        ready: long,
+        seen: long,
+        connect: long,
+        commit: long,
+    }
 }
 
 fn drain(delay: u64) -> DataResponse {

@@ -34,9 +34,9 @@ impl<T> Watch<T> {
         if let Some(client) = &self.client {
             let (key, turns) = (self.cell.key.clone(), self.cell.turns.clone());
             let expiry = Arc::new(Expiry::new(key, max_age, turns));
-            // A client that was closed confirms nothing any more.
-            let is_sent = client.commands.send(Command::Expire(Arc::downgrade(&expiry))).is_ok();
-            if !is_sent || client.shared.is_closed() {
+            let _ = client.commands.send(Command::Expire(Arc::downgrade(&expiry)));
+            // It confirms nothing any more, and its worker, if there is one still, keeps no time.
+            if client.shared.is_closed() {
                 expiry.end(client.shared.started.elapsed());
             }
             self.expiry = Some(expiry);

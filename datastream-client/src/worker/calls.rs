@@ -1,25 +1,26 @@
-//! The calls that an application waits for: writes, and lists of keys.
+//! The calls that an application waits for. A write waits until it is seen as well.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::position::Position;
-use datastream::proto::{Data, ListCapabilitiesRequest, ListCapabilitiesResponse};
+use datastream::proto::{CommitRequest, Data};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::oneshot;
 
-use crate::client::{Seen, Written};
+use crate::commit::changed_key;
 use crate::error::CallError;
 use crate::session::Session;
 use crate::snapshot::Snapshot;
-use crate::transport::Transport;
+use crate::transport::{self, Transport};
+use crate::written::{Seen, Written};
 
+/// Where the answer to a call goes.
+pub(crate) type Reply<A> = oneshot::Sender<Result<A, CallError>>;
 /// Where the result of a write goes.
-pub(crate) type PushReply = oneshot::Sender<Result<Written, CallError>>;
-/// Where a list of keys goes.
-pub(crate) type ListReply = oneshot::Sender<Result<ListCapabilitiesResponse, CallError>>;
+pub(crate) type WriteReply = Reply<Written>;
 
 /// The calls that are under way, and the writes that were acknowledged and not yet seen.
 pub(crate) struct Calls {
@@ -32,15 +33,17 @@ pub(crate) struct Calls {
 /// A write that this client waits to see. It is taken out when it is, or when its time is over.
 struct Unseen {
     id: u64,
-    key: Arc<str>,
+    /// Those of its keys that are watched.
+    keys: Vec<Arc<str>>,
     written: Written,
-    reply: PushReply,
+    reply: WriteReply,
 }
 
 /// What has ended.
 pub(crate) enum Done {
-    Pushed(Arc<str>, Result<Option<Position>, CallError>, PushReply),
-    Listed(Result<ListCapabilitiesResponse, CallError>, ListReply),
+    Wrote(Vec<Arc<str>>, Result<Option<Position>, CallError>, WriteReply),
+    /// Whoever waited for it has it; the error that it was, if it was one.
+    Answered(Option<CallError>),
     TimeOver(u64),
 }
 
@@ -50,20 +53,33 @@ impl Calls {
         Self { running: FuturesUnordered::new(), unseen: Vec::new(), patience, last_id: 0 }
     }
 
-    pub(crate) fn push<T: Transport>(&mut self, transport: &mut T, data: Data, reply: PushReply) {
-        let key: Arc<str> = Arc::from(data.key.as_str());
-        let answer = transport.push(data, false);
-        self.running.push(answer.map(|answer| Done::Pushed(key, answer, reply)).boxed());
+    pub(crate) fn push<T: Transport>(&mut self, transport: &mut T, data: Data, reply: WriteReply) {
+        let keys = vec![Arc::from(data.key.as_str())];
+        self.write(keys, transport.push(data), reply);
     }
 
-    pub(crate) fn list<T: Transport>(
+    pub(crate) fn commit<T: Transport>(
         &mut self,
         transport: &mut T,
-        request: ListCapabilitiesRequest,
-        reply: ListReply,
+        request: CommitRequest,
+        reply: WriteReply,
     ) {
-        let answer = transport.list(request);
-        self.running.push(answer.map(|answer| Done::Listed(answer, reply)).boxed());
+        let keys = request.operations.iter().map(|operation| changed_key(operation).into()).collect();
+        self.write(keys, transport.commit(request), reply);
+    }
+
+    fn write(&mut self, keys: Vec<Arc<str>>, answer: transport::Reply<Option<Position>>, reply: WriteReply) {
+        self.running.push(answer.map(|answer| Done::Wrote(keys, answer, reply)).boxed());
+    }
+
+    /// A call that is over with its answer. Whoever no longer waits for it is no failure.
+    pub(crate) fn ask<A: Send + 'static>(&mut self, answer: transport::Reply<A>, reply: Reply<A>) {
+        let answered = answer.map(|answer| {
+            let error = answer.as_ref().err().cloned();
+            let _ = reply.send(answer);
+            Done::Answered(error)
+        });
+        self.running.push(answered.boxed());
     }
 
     /// The next call that ends. `None` while there is none.
@@ -75,15 +91,12 @@ impl Calls {
     /// was not seen in its time.
     pub(crate) fn finish<T: Transport>(&mut self, done: Done, session: &Session, transport: &mut T) -> bool {
         match done {
-            Done::Pushed(key, Ok(position), reply) => self.pushed(key, position, reply, session),
-            Done::Pushed(_, Err(error), reply) => {
+            Done::Wrote(keys, Ok(position), reply) => self.wrote(keys, position, reply, session),
+            Done::Wrote(_, Err(error), reply) => {
                 renew(transport, &error);
                 let _ = reply.send(Err(error));
             }
-            Done::Listed(answer, reply) => {
-                answer.as_ref().err().inspect(|error| renew(transport, error));
-                let _ = reply.send(answer);
-            }
+            Done::Answered(error) => error.iter().for_each(|error| renew(transport, error)),
             Done::TimeOver(id) => {
                 let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) else { return false };
                 self.unseen.swap_remove(at).answer(Seen::NotYet);
@@ -93,11 +106,18 @@ impl Calls {
         false
     }
 
-    fn pushed(&mut self, key: Arc<str>, position: Option<Position>, reply: PushReply, session: &Session) {
+    fn wrote(
+        &mut self,
+        mut keys: Vec<Arc<str>>,
+        position: Option<Position>,
+        reply: WriteReply,
+        session: &Session,
+    ) {
+        keys.retain(|key| session.follows(key));
         let written = Written { position, seen: Seen::NotWatched };
         self.last_id += 1;
-        let unseen = Unseen { id: self.last_id, key, written, reply };
-        if !session.follows(&unseen.key) {
+        let unseen = Unseen { id: self.last_id, keys, written, reply };
+        if unseen.keys.is_empty() {
             return unseen.answer(Seen::NotWatched);
         }
         if unseen.written.position.is_none() {
@@ -111,8 +131,12 @@ impl Calls {
 
     /// Answers the writes of keys that nobody watches any more.
     pub(crate) fn unwatched(&mut self, session: &Session) {
-        let is_left = |unseen: &mut Unseen| !session.follows(&unseen.key);
+        let is_left = |unseen: &mut Unseen| {
+            unseen.keys.retain(|key| session.follows(key));
+            unseen.keys.is_empty()
+        };
         self.unseen.extract_if(.., is_left).for_each(|unseen| unseen.answer(Seen::NotWatched));
+        self.seen(session.applied());
     }
 
     /// Answers the writes that `snapshot` holds.
@@ -120,7 +144,7 @@ impl Calls {
         let is_seen = |unseen: &mut Unseen| {
             let position = unseen.written.position.as_ref();
             let is_reached = position.is_some_and(|position| position.revision <= snapshot.revision());
-            is_reached && snapshot.covers(&unseen.key)
+            is_reached && unseen.keys.iter().all(|key| snapshot.covers(key))
         };
         self.unseen.extract_if(.., is_seen).for_each(|unseen| unseen.answer(Seen::Applied));
     }

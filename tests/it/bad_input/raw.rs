@@ -11,6 +11,9 @@ use crate::wire::within;
 /// What a client says first, and an empty SETTINGS frame.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
+/// The value of a header that is not sent at all.
+pub(crate) const LEFT_OUT: &str = "(left out)";
+
 /// How a call was answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -50,7 +53,8 @@ pub(crate) async fn call(
     if !headers.iter().any(|(name, _)| *name == "content-type") {
         request = request.header("content-type", "application/grpc");
     }
-    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let sent = headers.iter().filter(|(_, value)| *value != LEFT_OUT);
+    let request = sent.fold(request, |request, (name, value)| request.header(*name, *value));
     let (response, mut sending) = client.send_request(request.body(()).expect("it is a request"), false)?;
     // The server may have answered, and reset the call, before it read all of the body.
     let _ = sending.send_data(Bytes::copy_from_slice(body), true);

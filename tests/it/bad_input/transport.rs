@@ -195,12 +195,18 @@ async fn row_69_a_content_type_that_is_no_grpc_gets_415_in_the_words_of_http() {
         assert_eq!(answer.code(), None, "{content_type}: {answer:?}");
         assert_eq!(answer.headers[header::PROTOCOL], "1", "{content_type}");
     }
+    let answer = raw::call(&server.url(), PUSH, &[("content-type", raw::LEFT_OUT)], &body).await;
+    assert_eq!(answer.expect("it is answered").http, StatusCode::UNSUPPORTED_MEDIA_TYPE, "none at all");
     assert!(wire.sync(DataRequest::default()).await.data.is_empty(), "none of them is applied");
     let logged = || !captured_log::lines_with("status=\"415\"").is_empty();
     eventually("they are logged", logged).await;
-    for content_type in
-        ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8", "Application/GRPC"]
-    {
+    for content_type in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc;charset=utf-8",
+        "application/grpc ; charset=utf-8",
+        "Application/GRPC",
+    ] {
         let answer = raw::call(&server.url(), PUSH, &[("content-type", content_type)], &body).await;
         assert_eq!(answer.expect("it is answered").code(), Some(Code::Ok), "{content_type}");
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use datastream::position::Position;
-use datastream::proto::{Capability, ListCapabilitiesResponse};
+use datastream::proto::{self, Capability, ListCapabilitiesResponse, StatusResponse};
 use datastream_client::{CallError, Disconnect, Seen};
 use tokio::time::Instant;
 
 use super::{pass, settle};
-use crate::scripted::{change, client, heartbeat, resume, state};
+use crate::scripted::{Call, change, client, heartbeat, resume, state};
 use crate::wire::within;
 
 fn position(revision: u64) -> Option<Position> {
@@ -58,7 +58,7 @@ async fn a_write_that_is_not_seen_says_so_after_five_seconds() {
     });
     let push = loop {
         match script.next().await {
-            Some(crate::scripted::Call::Push(_, reply)) => break reply,
+            Some(Call::Push(_, reply)) => break reply,
             Some(_) => {} // A reconnect, which fails.
             None => panic!("the client has ended"),
         }
@@ -163,6 +163,26 @@ async fn a_list_whose_pages_lead_nowhere_ends() {
             () = answers => panic!("it asks on and on"),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_says_how_it_is() {
+    let (client, mut script) = client();
+    let said = StatusResponse {
+        store: "memory".to_owned(),
+        position: Some(proto::Position { revision: 6, token: Bytes::from_static(b"here") }),
+        source_age: Some(Duration::from_secs(3).try_into().expect("three seconds can be said")),
+        history_bytes: Some(0),
+        ..StatusResponse::default()
+    };
+    let (status, ()) = tokio::join!(client.server_status(), async {
+        let Some(Call::Status(reply)) = script.next().await else { panic!("Status was to be called") };
+        reply.send(Ok(said)).expect("the client waits");
+    });
+    let status = status.expect("it answered");
+    assert_eq!((&*status.store, status.position), ("memory", position(6)));
+    assert_eq!(status.source_age, Some(Duration::from_secs(3)));
+    assert_eq!((status.history_bytes, status.history_changes), (Some(0), None));
 }
 
 fn page<const N: usize>(keys: [&str; N], next: &str) -> ListCapabilitiesResponse {

@@ -32,6 +32,18 @@ async fn handles_that_are_combined_change_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_function_of_a_combination_never_sees_half_a_commit() {
+    let (client, mut script) = client();
+    let (a, b) = (client.watch::<i64>("a"), client.watch::<i64>("b"));
+    let (seen, all) = std::sync::mpsc::channel();
+    let _computed = combine((&a, &b)).map(move |pair| _ = seen.send(*pair));
+    let stream = script.accept(state(5, [A, B])).await;
+    stream.say(change(6, [("b", 6, "int", "20"), ("a", 6, "int", "10")]));
+    settle().await;
+    assert_eq!(all.try_iter().collect::<Vec<_>>(), [(1, 2), (10, 20)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_of_one_keeps_all_that_are_combined_as_they_were() {
     let (client, mut script) = client();
     let (a, b) = (client.watch::<u16>("a"), client.watch::<i64>("b"));

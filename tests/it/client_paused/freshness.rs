@@ -70,7 +70,10 @@ async fn a_source_that_is_old_expires_a_handle_at_once() {
     settle().await;
     // No older than the client, which is younger than its limit.
     assert_eq!(n.get(), Some(10));
+    pass(LIMIT / 4).await;
+    stream.say(heartbeat(5));
     pass(LIMIT / 2).await;
+    assert_eq!(n.get(), Some(10), "its source has just said so");
     stream.say(DataResponse { source_age, ..heartbeat(5) });
     settle().await;
     assert_eq!(n.get(), None, "the server cannot reach its store");
@@ -161,6 +164,22 @@ async fn each_transition_is_logged_once() {
     settle().await;
     assert_eq!((n.get(), captured_log::lines_with("logged-once first").len()), (None, 1));
     assert_eq!(captured_log::lines_with("logged-once second").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handles_that_become_too_old_are_a_line_of_the_log_and_so_is_its_end() {
+    captured_log::capture();
+    let (client, mut script) = client();
+    let n = client.watch::<i64>("n");
+    let limited: Vec<_> = (0..1_234).map(|_| n.clone().max_age(LIMIT)).collect();
+    let stream = script.accept(state(5, [TEN])).await;
+    stream.open(Some(Duration::from_secs(60)));
+    pass(2 * LIMIT).await;
+    assert_eq!(captured_log::lines_with("older than they allow handles=1234").len(), 1);
+    stream.say(heartbeat(5));
+    settle().await;
+    assert!(limited.iter().all(|n| n.get().is_some()));
+    assert!(!captured_log::lines_with("what all handles read is as young as they ask for").is_empty());
 }
 
 #[tokio::test(start_paused = true)]

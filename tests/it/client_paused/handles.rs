@@ -166,13 +166,15 @@ async fn a_stream_begins_with_the_present_and_shows_a_deletion() {
 #[tokio::test(start_paused = true)]
 async fn a_handle_with_a_default_reads_waits_and_streams_as_one_without() {
     let (client, mut script) = client();
-    let n = client.watch::<i64>("n").or(7);
+    let mut n = client.watch::<i64>("n").or(7);
     assert_eq!(*n.load(), 7);
+    assert!(n.changed().now_or_never().is_none());
     let mut values = n.stream();
     let mut next = async || *within("a value", values.next()).await.expect("it never ends");
     let stream = script.accept(state(5, [TEN])).await;
     within("ready", n.ready()).await.expect("it is there");
     assert_eq!((*n.load(), next().await), (10, 10));
+    within("the first value", n.changed()).await;
     stream.say(deletion(6, "n"));
     assert_eq!(next().await, 7);
     assert_eq!(*n.load(), 7);
@@ -189,6 +191,8 @@ async fn what_debug_shows_is_escaped_and_cut_and_is_no_value() {
         assert!(!shown.contains("hunter2") && shown.len() < 1_000, "{shown}");
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
     }
+    let n = format!("{:?}", client.watch::<i64>("n").or(7));
+    assert!(n.contains(r#"key: "n""#) && n.contains("has_value: false") && !n.contains('7'), "{n}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,6 +249,48 @@ async fn a_decoding_that_panics_refuses_its_value_and_nothing_else() {
     settle().await;
     assert_eq!(good.get(), Some(14));
     assert!(bad.get().is_some(), "it heals");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_panics_when_it_is_dropped_harms_no_other_and_is_logged() {
+    captured_log::capture();
+    struct Bomb;
+
+    impl Value for Bomb {
+        const READS: &'static [ValueType] = i64::READS;
+        const WRITES: ValueType = i64::WRITES;
+
+        fn from_text(_: ValueType, _: &Bytes) -> Result<Self, ValueError> {
+            Ok(Self)
+        }
+
+        fn to_text(&self) -> Result<Bytes, ValueError> {
+            Err(ValueError::refused::<Self>("it is only read"))
+        }
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    let (client, mut script) = client();
+    let (good, bomb) = (client.watch::<i64>("n"), client.watch::<Bomb>("n"));
+    let mapped = good.map(|_| Bomb);
+    let stream = script.accept(state(5, [TEN])).await;
+    stream.say(change(6, [("n", 6, "int", "11")]));
+    settle().await;
+    assert_eq!((good.get(), bomb.load().as_ref().is_some()), (Some(11), true), "it was replaced");
+    stream.say(deletion(7, "n"));
+    stream.say(change(8, [("other", 8, "int", "1")]));
+    settle().await;
+    assert_eq!((good.get(), bomb.load().as_ref().is_some()), (None, false), "it is gone");
+    stream.say(change(9, [("n", 9, "int", "12")]));
+    settle().await;
+    assert_eq!(good.get(), Some(12), "the client goes on");
+    assert!(!captured_log::lines_with("a value panicked when it was dropped").is_empty());
+    std::mem::forget([bomb.load().into_arc(), mapped.load().into_arc()]);
 }
 
 #[tokio::test(start_paused = true)]

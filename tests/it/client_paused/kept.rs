@@ -8,7 +8,8 @@ use datastream_client::{Client, Origin, State, Unavailable, combine};
 use serde::Deserialize;
 
 use super::{pass, settle};
-use crate::scripted::{self, Script, resume, state};
+use crate::captured_log;
+use crate::scripted::{self, Script, change, resume, state};
 
 #[derive(Clone, Deserialize)]
 struct Pair {
@@ -28,11 +29,13 @@ async fn structs_maps_and_combinations_begin_with_the_file_of_a_closed_client() 
     let (cache, overrides) = (folder.path().join("cache"), folder.path().join("overrides"));
     let (client, mut script) = keeping(&cache, &overrides);
     let _handles = (client.bind::<Pair>("p/"), client.watch::<i64>("n"));
-    let entries = [("p/a", 3, "int", "1"), ("p/b", 4, "int", "2"), ("n", 5, "int", "3")];
-    let _stream = script.accept(state(5, entries)).await;
+    let entries = [("p/a", 3, "int", "0"), ("p/b", 4, "int", "2"), ("n", 5, "int", "3")];
+    let stream = script.accept(state(5, entries)).await;
     settle().await;
-    client.close().await;
-    assert!(cache.exists(), "it is written when `close` returns");
+    assert!(cache.exists(), "the first state is written at once");
+    stream.say(change(6, [("p/a", 6, "int", "1")]));
+    settle().await;
+    client.close().await; // What the next client begins with is written when this returns.
 
     let (client, mut script) = keeping(&cache, &overrides);
     let (pair, map) = (client.bind::<Pair>("p/"), client.watch_prefix::<i64>("p/"));
@@ -53,10 +56,55 @@ async fn structs_maps_and_combinations_begin_with_the_file_of_a_closed_client() 
     assert_eq!(origins(), [Origin::Override, Origin::Override, Origin::Override, Origin::Cache]);
 
     fs::remove_file(&overrides).expect("it is there");
-    stream.say(resume(5, []));
+    stream.say(resume(6, []));
     pass(Duration::from_millis(1_100)).await;
     assert_eq!((pair.get().map(|pair| pair.b), both.get().map(|(pair, n)| pair.a + n)), (Some(2), Some(4)));
     assert_eq!((origins(), both.status().state), ([Origin::Live; 4], State::Ready));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mapped_value_that_stays_is_still_that_of_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (cache, overrides) = (folder.path().join("cache"), folder.path().join("overrides"));
+    let (client, mut script) = keeping(&cache, &overrides);
+    let _n = client.watch::<i64>("n");
+    let _stream = script.accept(state(5, [("n", 5, "int", "11")])).await;
+    settle().await;
+    client.close().await;
+
+    let (client, mut script) = keeping(&cache, &overrides);
+    let odd = client.watch::<i64>("n").map(|n| if n % 2 == 1 { *n } else { panic!("on purpose") });
+    let stream = script.subscribe().await;
+    stream.say(resume(6, [("n", 6, "int", "12")]));
+    settle().await;
+    let status = odd.status();
+    assert_eq!((odd.get(), status.origin, status.revision), (Some(11), Origin::Cache, Some(5)));
+    assert!(status.refusal.is_some_and(|refusal| refusal.revision == 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_file_has_and_nobody_can_use_is_refused_once() {
+    captured_log::capture();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (cache, overrides) = (folder.path().join("cache"), folder.path().join("overrides"));
+    let (client, mut script) = keeping(&cache, &overrides);
+    let _text = client.watch::<String>("refused/once");
+    let _stream = script.accept(state(5, [("refused/once", 5, "string", "ten")])).await;
+    settle().await;
+    client.close().await;
+
+    let (client, mut script) = keeping(&cache, &overrides);
+    let number = client.watch::<i64>("refused/once");
+    let stream = script.subscribe().await;
+    settle().await;
+    stream.say(resume(5, []));
+    settle().await;
+    assert_eq!(number.status().state, State::Error);
+    let refusals = || captured_log::lines_with(r#"key="refused/once""#).len();
+    assert_eq!(refusals(), 1);
+    stream.say(change(6, [("refused/once", 6, "string", "ten")]));
+    settle().await;
+    assert_eq!(refusals(), 2, "it came again");
 }
 
 #[tokio::test(start_paused = true)]

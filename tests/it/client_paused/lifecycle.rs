@@ -80,12 +80,24 @@ async fn a_closed_client_ends_at_once_and_its_handles_keep_their_values_and_say_
     assert_eq!((n.get(), status.state, client.status().state), (Some(10), State::Stale, State::Stale));
     assert_eq!(client.status().last_error.as_deref(), Some(&Disconnect::Closed));
     assert!(matches!(young.try_get(), Err(Unavailable::Stale { .. })), "nobody will confirm it");
+    let late = n.clone().max_age(Duration::from_secs(60));
+    assert!(matches!(late.try_get(), Err(Unavailable::Stale { .. })), "and nothing that is asked for now");
     assert!(matches!(client.set("n", 1_i64).await, Err(CallError::Closed)));
     let late = client.watch::<i64>("late");
     let error = late.ready().await.expect_err("there is nobody to ask");
     assert!(error.to_string().contains("closed"), "{error}");
     assert!(client.ready_all(Duration::MAX).await.is_err());
     assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_under_way_when_its_client_is_closed_is_interrupted() {
+    let (client, mut script) = client();
+    let (written, ()) = tokio::join!(client.set("n", 1_i64), async {
+        let _unanswered = script.push().await;
+        client.close().await;
+    });
+    assert!(matches!(written, Err(CallError::Interrupted)), "{written:?}");
 }
 
 #[tokio::test(start_paused = true)]

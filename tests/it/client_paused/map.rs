@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datastream_client::{Disconnect, Origin, State, Unavailable, Watch};
+use futures_util::FutureExt as _;
 
 use super::settle;
 use crate::scripted::{Entry, change, client, deletion, heartbeat, state};
@@ -42,6 +43,7 @@ async fn a_mapped_handle_is_computed_once_for_each_change_and_not_at_reads() {
         (Some(8), 2),
         "the same, put again"
     );
+    assert!(double.changed().now_or_never().is_none(), "which is no change");
 }
 
 #[tokio::test(start_paused = true)]

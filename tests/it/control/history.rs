@@ -156,6 +156,8 @@ async fn a_history_tells_of_what_others_wrote() {
     Connection::open(&path).expect("the file").execute(write, []).expect("a write");
     within("the write arrives", stream.delivery()).await;
     assert_eq!(control.history("").await, ["a=1 (: )"], "what is no key is not served");
+    let page = control.page("", 1, "").await;
+    assert_eq!((page.changes.len(), &*page.next_page_token), (1, ""), "a page is empty only at the end");
 }
 
 #[tokio::test]

@@ -73,8 +73,11 @@ impl Machine {
     pub(super) fn wait(&mut self, millis: u64) -> Vec<Output> {
         let until = self.now + Duration::from_millis(millis);
         let mut outputs = Vec::new();
+        let mut at_once = 0;
         while let Some(at) = self.wake_at.filter(|at| *at <= until) {
-            assert!(at > self.now || outputs.is_empty(), "it wakes without end at {at:?}");
+            at_once = if at > self.now { 0 } else { at_once + 1 };
+            let goes_on = at_once == 0 || (outputs.is_empty() && at_once < 10);
+            assert!(goes_on, "it wakes without end at {at:?}");
             self.now = self.now.max(at);
             outputs.append(&mut self.step(Event::Woken));
         }

@@ -6,7 +6,7 @@ use datastream::proto::{Data, DataRequest, DataResponse};
 
 use super::machine::{Machine, Outputs as _, heartbeats, reset, state};
 use crate::error::Disconnect;
-use crate::session::{Answer, Event, Link, Output, StreamId};
+use crate::session::{Answer, Changed, Event, Link, Opening, Output, StreamId};
 use crate::status::Peer;
 
 /// One that follows keys of a server of the original, which has said nothing yet; and their streams.
@@ -59,7 +59,8 @@ fn each_entry_has_a_stream_of_its_own_asked_for_without_our_additions() {
 fn each_message_is_a_delivery_and_what_arrives_last_counts() {
     let (mut machine, streams) = following(["a", "b"]);
     assert!(!machine.session.applied().covers("a"), "what was not answered is not known");
-    says(&mut machine, streams[0], [("a", "2")]);
+    let outputs = says(&mut machine, streams[0], [("a", "2")]);
+    assert_eq!(outputs.applied(), Some(&Changed::Keys(vec!["a".into()])));
     assert_eq!(machine.shown(), [("a", "2")]);
     assert!(!machine.session.applied().covers("b"));
     says(&mut machine, streams[1], [("b", "1"), ("a", "not asked for here")]);
@@ -292,6 +293,66 @@ fn headers_of_ours_on_a_stream_of_the_original_are_judged_anew() {
 }
 
 #[test]
+fn headers_that_prove_nothing_and_those_of_a_stream_that_ended_judge_nobody() {
+    let (mut machine, streams) = following(["a", "b"]);
+    machine.step(Event::Opened(streams[0], Opening::default()));
+    machine.step(Event::Ended(streams[1], Disconnect::Ended));
+    assert!(machine.step(Event::Opened(streams[1], heartbeats(5_000))).closed().is_empty());
+    says(&mut machine, streams[0], [("a", "1")]);
+    assert_eq!(machine.shown(), [("a", "1")]);
+}
+
+#[test]
+fn all_is_followed_again_once_the_last_value_was_repeated_and_no_sooner() {
+    let (mut machine, streams) = following(["a", "b", "c"]);
+    for (stream, key) in streams.iter().zip(["a", "b", "c"]) {
+        assert!(says(&mut machine, *stream, [(key, "1")]).link().is_none(), "nothing was lost");
+    }
+    machine.step(Event::Ended(streams[1], Disconnect::Ended));
+    machine.step(Event::Ended(streams[2], Disconnect::Ended));
+    let again = machine.wait(500).opens();
+    assert!(says(&mut machine, streams[0], [("a", "2")]).link().is_none());
+    assert!(says(&mut machine, again[0].id, [("b", "2")]).link().is_none(), "one is still to be repeated");
+    assert!(says(&mut machine, again[1].id, [("c", "2")]).link().is_some());
+}
+
+#[test]
+fn what_waits_and_gives_way_is_asked_for_once_when_it_comes_back() {
+    let (mut machine, _) = following(["kept", "a"]);
+    let stream = machine.watch("0").open().expect("it is asked for").id;
+    machine.step(Event::Ended(stream, Disconnect::Ended));
+    machine.unwatch("0");
+    for n in 3..limit::KEYS {
+        machine.watch(&format!("k{n}"));
+        machine.unwatch(&format!("k{n}"));
+    }
+    assert!(machine.watch("one/more").closed().is_empty(), "it has no stream to be closed");
+    assert_eq!(keys(&machine.watch("0")), ["0"]);
+    assert!(machine.wait(500).calls().is_empty());
+}
+
+#[test]
+fn a_key_that_is_watched_again_while_it_waits_is_stale() {
+    let (mut machine, streams) = following(["a", "b"]);
+    says(&mut machine, streams[1], [("b", "1")]);
+    machine.step(Event::Ended(streams[1], Disconnect::Ended));
+    machine.unwatch("b");
+    machine.watch("b");
+    assert_eq!((machine.shown(), is_stale(&machine, "b")), (vec![("b", "1")], true));
+}
+
+#[test]
+fn what_was_lost_and_nobody_wants_is_not_waited_for() {
+    let (mut machine, streams) = following(["a", "b", "c"]);
+    says(&mut machine, streams[2], [("c", "1")]);
+    machine.step(Event::Ended(streams[1], Disconnect::Ended));
+    machine.step(Event::Ended(streams[2], Disconnect::Ended));
+    machine.unwatch("c");
+    let again = machine.wait(500).open().expect("it is asked for again");
+    assert!(says(&mut machine, again.id, [("b", "1")]).link().is_some(), "all that is wanted is followed");
+}
+
+#[test]
 fn what_nobody_wants_gives_way_to_what_somebody_does() {
     let (mut machine, streams) = following(["kept"]);
     let asked = |n: usize| format!("k{n:05}");
@@ -303,8 +364,12 @@ fn what_nobody_wants_gives_way_to_what_somebody_does() {
         machine.unwatch(&asked(n));
     }
     let outputs = machine.watch("one/more");
-    assert_eq!(outputs.closed(), first.into_iter().collect::<Vec<_>>());
+    let first = first.expect("the first was asked for");
+    assert_eq!(outputs.closed(), [first]);
     assert_eq!(keys(&outputs), ["one/more"]);
+    says(&mut machine, first, [(&asked(0), "what was still on its way")]);
+    let outputs = machine.watch(&asked(0));
+    assert_eq!((outputs.closed().len(), keys(&outputs)), (1, vec![asked(0)]), "it is asked for again");
     says(&mut machine, streams[0], [("kept", "1")]);
     assert_eq!(machine.shown(), [("kept", "1")]);
 }

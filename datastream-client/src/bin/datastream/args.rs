@@ -1,0 +1,150 @@
+//! What the command line takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use datastream_client::{Commit, ValueType};
+
+use crate::output::Format;
+
+const AFTER_HELP: &str = "\
+The server is the one that --url names, or DATASTREAM_URL, or the file config.toml in the folder datastream of your
+configuration ($XDG_CONFIG_HOME, or ~/.config), as in: url = \"http://127.0.0.1:8080\". Without any of them it is
+http://127.0.0.1:8080.
+
+On a terminal the output is a table; elsewhere it is plain: columns divided by tabs, without a header, with \\n, \\t and \\\\
+for what would break a line. NO_COLOR turns colours off.
+
+Exit codes: 0 done, 1 not done, 2 a mistake in what was asked for, 3 no connection, 4 a key is not as it was expected to be.";
+
+/// Looks at live settings, and changes them.
+#[derive(Debug, Parser)]
+#[command(name = "datastream", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// The server, such as http://127.0.0.1:8080.
+    #[arg(long, env = "DATASTREAM_URL", hide_env_values = true, value_name = "URL", global = true)]
+    pub(crate) url: Option<String>,
+
+    /// How to write what is asked for; by default a table on a terminal, and plain elsewhere.
+    #[arg(short, long, value_enum, value_name = "FORMAT", global = true)]
+    pub(crate) output: Option<Format>,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Lists the keys, with their types.
+    List {
+        /// Only keys that begin with this.
+        prefix: Option<String>,
+    },
+    /// Shows a value: of a key by itself, as it is; of a prefix, such as pool/, as a list.
+    Get {
+        /// A key, or a prefix with its trailing slash.
+        key: String,
+    },
+    /// Sets a value.
+    Set(Set),
+    /// Deletes keys, together. One that does not exist is no error.
+    Del {
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        note: Note,
+    },
+    /// Shows values, and each change of them, until it is interrupted.
+    Watch {
+        /// A key, or a prefix with its trailing slash.
+        key: String,
+    },
+    /// Shows what was changed, newest first.
+    History {
+        /// A key, or a prefix with its trailing slash.
+        key: String,
+        /// How many changes to show at most.
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Makes the settings what a file says, as one commit: shows what it would change, and asks.
+    Apply(Apply),
+    /// Shows how the server is.
+    Status,
+    /// Writes the completions of a shell.
+    Completions { shell: Shell },
+}
+
+/// A value to set.
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    pub(crate) key: String,
+    /// The value, as text in the grammar of its type.
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: String,
+    /// The type: int, float, bool, string, json, bytes, duration or timestamp. An existing key keeps the one that it has.
+    #[arg(long = "type", value_name = "TYPE", value_parser = value_type)]
+    pub(crate) value_type: Option<String>,
+    /// Only if the key is at this revision.
+    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) expect: Option<u64>,
+    /// Only if the key does not exist.
+    #[arg(long, conflicts_with = "expect")]
+    pub(crate) create: bool,
+    /// A change of the type of the key is meant.
+    #[arg(long)]
+    pub(crate) retype: bool,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+/// A file to apply.
+///
+/// A file is TOML, or JSON if its name ends in .json. Nested tables are keys divided by slashes: size below [pool] is
+/// pool/size. A value has the type of what is written: int, float, bool, string, timestamp (a date and time with its
+/// offset), and json for a list. Any other type is named: { type = "duration", value = "1m30s" }; a table with just these
+/// two members is always such a value. The value of a json is written as a table or list, or as the text of the JSON.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Apply {
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Delete what lies below this prefix, and is not in the file.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) prune: Option<String>,
+    /// Change the types of keys where the file has others.
+    #[arg(long)]
+    pub(crate) retype: bool,
+    /// Only show what would be changed.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+/// What the history says of a change.
+#[derive(Debug, Args)]
+pub(crate) struct Note {
+    /// Why; for the history.
+    #[arg(short, long)]
+    message: Option<String>,
+    /// Who; for the history.
+    #[arg(long, env = "USER", hide_env = true)]
+    author: Option<String>,
+}
+
+impl Note {
+    /// Notes it on a commit.
+    pub(crate) fn on(self, commit: Commit) -> Commit {
+        commit.author(self.author.unwrap_or_default()).message(self.message.unwrap_or_default())
+    }
+}
+
+fn value_type(name: &str) -> Result<String, String> {
+    let names = || ValueType::ALL.map(ValueType::name).join(", ");
+    ValueType::named(name).map(|_| name.to_owned()).ok_or_else(|| format!("a type is one of {}", names()))
+}

@@ -1,0 +1,82 @@
+//! Calls that are made again until it is known what became of them.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::error::{CallError, Disconnect};
+use crate::retry::Retry;
+use crate::worker::Command;
+
+/// Until when a call is made again; `None` is for ever.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// Whether it lies after this wait.
+    pub(crate) fn allows(self, wait: Duration) -> bool {
+        self.0.is_none_or(|end| end.saturating_duration_since(Instant::now()) > wait)
+    }
+}
+
+impl Client {
+    /// The deadline of a commit that begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline(Instant::now().checked_add(self.inner.limits.commit))
+    }
+
+    /// Makes a call that may be made twice, until its answer has come or the deadline has.
+    pub(crate) async fn insist<A>(
+        &self,
+        deadline: Deadline,
+        command: impl Fn(oneshot::Sender<Result<A, CallError>>) -> Command,
+    ) -> Result<A, CallError> {
+        let mut retry = Retry::default();
+        let mut doubt = None;
+        loop {
+            let error = match self.ask(&command).await {
+                Err(error) if may_pass(&error) => error,
+                // What an earlier attempt did is not known, and this one did nothing.
+                Err(CallError::Closed) => return Err(doubt.unwrap_or(CallError::Closed)),
+                answer => return answer,
+            };
+            let error = match doubt.take() {
+                // Of an earlier attempt less is known than that nothing was sent.
+                Some(doubt) if matches!(error, CallError::Unreachable(_)) => doubt,
+                _ => error,
+            };
+            let wait = retry.next(fastrand::f64());
+            if !deadline.allows(wait) {
+                return Err(error);
+            }
+            doubt = Some(error);
+            self.inner.after(wait).await;
+        }
+    }
+
+    /// Asks the worker, and waits for its answer.
+    pub(crate) async fn ask<A>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<A, CallError>>) -> Command,
+    ) -> Result<A, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply))?;
+        answer.await.map_err(|_| CallError::Interrupted)?
+    }
+}
+
+/// Whether the same call may get an answer if it is made again.
+fn may_pass(error: &CallError) -> bool {
+    match error {
+        CallError::TimedOut | CallError::Interrupted => true,
+        CallError::Unreachable(why) => !why.is_final(),
+        CallError::Failed(why) => match &**why {
+            Disconnect::Broken(_) | Disconnect::Ended => true,
+            Disconnect::Refused { code, .. } => *code == "UNAVAILABLE",
+            _ => false,
+        },
+        _ => false,
+    }
+}

@@ -1,0 +1,83 @@
+//! What the laws are written with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datastream::position::Position;
+
+use crate::store::{
+    Batch, Change, Commit, CommitError, Operation, Refused, RequestId, Retention, Since, Store, Stored,
+};
+
+/// How long a law waits for what must come.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
+pub(super) const NOTHING_KEPT: Retention =
+    Retention { positions: Duration::ZERO, max_positions: u64::MAX, history: Duration::ZERO, versions: 100 };
+
+/// The live keys.
+pub(super) type State = BTreeMap<Arc<str>, Stored>;
+
+/// Commits of one and of several keys, with deletions and rebirths.
+pub(super) fn history() -> Vec<Vec<Operation>> {
+    let put = |key, value| Operation::put(key, "int", value);
+    vec![
+        vec![put("a", "1")],
+        vec![put("a", "2"), put("b", "1"), put("c/d", "1")],
+        vec![Operation::delete("b")],
+        vec![put("a", "3"), Operation::delete("c/d")],
+        vec![put("b", "2")],
+        vec![Operation::delete("a"), put("c/d", "2")],
+    ]
+}
+
+pub(super) fn fold(mut state: State, changes: &[Change]) -> State {
+    for change in changes {
+        match &change.value {
+            Some(value) => state.insert(change.key.clone(), value.clone()),
+            None => state.remove(&change.key),
+        };
+    }
+    state
+}
+
+pub(super) async fn state_of(store: &Arc<dyn Store>) -> State {
+    fold(State::new(), &store.load().await.expect("load").changes)
+}
+
+pub(super) async fn head(store: &Arc<dyn Store>) -> Position {
+    store.load().await.expect("load").position
+}
+
+pub(super) async fn commit(store: &Arc<dyn Store>, operations: impl Into<Vec<Operation>>) -> Position {
+    let commit = Commit { operations: operations.into(), ..Commit::default() };
+    store.commit(commit).await.expect("a commit that nothing speaks against")
+}
+
+pub(super) async fn refused(store: &Arc<dyn Store>, operation: Operation) -> Refused {
+    match store.commit(Commit::one(operation)).await {
+        Err(CommitError::Refused { why, .. }) => why,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+pub(super) async fn changes(store: &Arc<dyn Store>, after: &Position) -> Batch {
+    match store.changes(after).await.expect("changes") {
+        Since::Changes(batch) => batch,
+        Since::Replaced => panic!("{after:?} is a position of this store"),
+    }
+}
+
+pub(super) async fn is_replaced(store: &Arc<dyn Store>, position: &Position) -> bool {
+    matches!(store.changes(position).await.expect("changes"), Since::Replaced)
+}
+
+/// A commit of one put, under a name.
+pub(super) fn named(id: &str, digest: u64, operation: Operation) -> Commit {
+    Commit { request: Some(RequestId { id: id.into(), digest }), ..Commit::one(operation) }
+}
+
+pub(super) fn put(key: &str, value: impl ToString) -> Operation {
+    Operation::put(key, "int", value.to_string())
+}

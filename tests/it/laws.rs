@@ -1,0 +1,104 @@
+//! Every store keeps the laws that it claims; the output shows which, as a table.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datastream_server::store::Store;
+use datastream_server::stores::MemoryStore;
+use datastream_server::stores::sqlite::SqliteStore;
+use datastream_server::testing::conformance::{
+    self, ForeignWrite, ForeignWriter, LAWS, Open, Outcome, Subject,
+};
+use futures_util::FutureExt as _;
+use rusqlite::{Connection, TransactionBehavior};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_store_keeps_the_laws_that_it_claims() {
+    let stores = [("memory", memory()), ("sqlite", sqlite())];
+    let mut columns = Vec::new();
+    for (name, open) in stores {
+        columns.push((name, conformance::run(open).await));
+    }
+    print(&columns);
+    for (store, outcomes) in &columns {
+        assert_eq!(outcomes.len(), LAWS.len());
+        for (law, outcome) in outcomes {
+            assert!(!matches!(outcome, Outcome::Broken(_)), "{store}: {law}: {outcome:?}");
+        }
+    }
+}
+
+/// A store that breaks a law is found out, and the others are tried all the same.
+#[tokio::test]
+async fn a_broken_law_is_told() {
+    let open: Open = Arc::new(|| {
+        let store = Arc::new(MemoryStore::new());
+        async move {
+            let put = datastream_server::store::Operation::put("not empty", "int", "1");
+            store.commit(datastream_server::store::Commit::one(put)).await.expect("commit");
+            Subject { store, foreign: None, kept: Box::new(()) }
+        }
+        .boxed()
+    });
+    let outcomes = conformance::run(open).await;
+    let broken =
+        |name| outcomes.iter().any(|(law, outcome)| *law == name && matches!(outcome, Outcome::Broken(_)));
+    assert!(broken("an_empty_store_stands_at_genesis"));
+    assert!(!broken("of_concurrent_creations_one_succeeds"));
+}
+
+fn print(columns: &[(&str, Vec<(&str, Outcome)>)]) {
+    let names: String = columns.iter().map(|(name, _)| format!("{name:>10}")).collect();
+    println!("{:<64}{names}", "law");
+    for (i, law) in LAWS.iter().enumerate() {
+        let row: String =
+            columns.iter().map(|(_, outcomes)| format!("{:>10}", outcomes[i].1.to_string())).collect();
+        println!("{:<64}{row}", law.name.replace('_', " "));
+    }
+}
+
+fn memory() -> Open {
+    Arc::new(|| {
+        async { Subject { store: Arc::new(MemoryStore::new()), foreign: None, kept: Box::new(()) } }.boxed()
+    })
+}
+
+fn sqlite() -> Open {
+    Arc::new(|| {
+        async {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("settings.db");
+            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).expect("a new file"));
+            Subject { store, foreign: Some(Box::new(Stranger(path))), kept: Box::new(folder) }
+        }
+        .boxed()
+    })
+}
+
+/// A program that opens the file for each of its transactions.
+struct Stranger(PathBuf);
+
+#[async_trait]
+impl ForeignWriter for Stranger {
+    async fn write(&self, transaction: &[ForeignWrite]) {
+        let (path, writes) = (self.0.clone(), transaction.to_vec());
+        let written = tokio::task::spawn_blocking(move || {
+            let mut connection = Connection::open(path)?;
+            connection.busy_timeout(std::time::Duration::from_secs(10))?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for ForeignWrite { key, value } in writes {
+                match value {
+                    Some((value_type, text)) => transaction.execute(
+                        "INSERT INTO data (key, value, value_type) VALUES (?1, ?2, ?3)
+                         ON CONFLICT (key) DO UPDATE SET value = excluded.value, value_type = excluded.value_type",
+                        [key, text, value_type],
+                    )?,
+                    None => transaction.execute("DELETE FROM data WHERE key = ?1", [key])?,
+                };
+            }
+            transaction.commit()
+        });
+        written.await.expect("it does not panic").expect("the file can be written");
+    }
+}
