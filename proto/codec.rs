@@ -1,9 +1,16 @@
 //! How a server reads what a client sends.
 
+use std::any::TypeId;
+
+use bytes::Buf as _;
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder};
+
+use crate::limit;
+use crate::proto::CommitRequest;
 
 /// The codec of the generated server: protobuf, and one message in a call.
 ///
@@ -38,7 +45,7 @@ pub(crate) struct OneDecoder<U> {
     has_read: bool,
 }
 
-impl<U: Message + Default> Decoder for OneDecoder<U> {
+impl<U: Message + Default + 'static> Decoder for OneDecoder<U> {
     type Item = U;
     type Error = Status;
 
@@ -47,10 +54,45 @@ impl<U: Message + Default> Decoder for OneDecoder<U> {
             // What gRPC says of a call with another number of messages than its method takes.
             return Err(Status::unimplemented("the method takes one message"));
         }
+        // An empty operation is two bytes on the way and a hundred and more in memory: too many are not even read.
+        if TypeId::of::<U>() == TypeId::of::<CommitRequest>() && exceeds(buf.chunk(), 1, limit::OPERATIONS) {
+            return Err(Status::resource_exhausted("operations: at most 10,000 in one commit"));
+        }
         self.inner.decode(buf)
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         self.inner.buffer_settings()
+    }
+}
+
+/// Whether a message has the field `tag` more than `most` times. What is malformed is left to the decoder.
+fn exceeds(mut message: &[u8], tag: u32, most: usize) -> bool {
+    let mut found = 0;
+    while let Ok((at, wire_type)) = decode_key(&mut message) {
+        if found > most || skip_field(wire_type, at, &mut message, DecodeContext::default()).is_err() {
+            break;
+        }
+        found += usize::from(at == tag);
+    }
+    found > most
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::proto::Operation;
+
+    use super::*;
+
+    #[test]
+    fn a_field_is_counted_before_it_is_read() {
+        let message = |operations| {
+            let operations = vec![Operation::default(); operations];
+            CommitRequest { operations, author: "ada".to_owned(), ..CommitRequest::default() }.encode_to_vec()
+        };
+        assert!(!exceeds(&message(10), 1, 10) && exceeds(&message(11), 1, 10));
+        assert!(!exceeds(&message(11), 3, 10), "another field");
+        assert!(!exceeds(&message(11)[..21], 1, 10), "what is malformed is not judged here");
+        assert!(!exceeds(&[], 1, 0));
     }
 }

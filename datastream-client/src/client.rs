@@ -181,7 +181,7 @@ impl Client {
     ///
     /// If this client watches the key, it also waits, for at most [`Limits::seen`], until its handles show the
     /// value: a read after an acknowledged write sees it. With a server of the original it does not wait, and says
-    /// [`Seen::NotYet`]. Not cancel safe: dropping the future does not take the
+    /// [`Seen::NotYet`](crate::Seen::NotYet). Not cancel safe: dropping the future does not take the
     /// write back.
     ///
     /// # Errors

@@ -184,6 +184,13 @@ pub enum BadCommit {
     },
 }
 
+fn where_it_is(revision: u64) -> String {
+    match revision {
+        0 => ": it does not exist".to_owned(),
+        revision => format!(", but at {revision}"),
+    }
+}
+
 /// Why a call was not done.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -222,7 +229,7 @@ pub enum CallError {
     #[error("the server found it wrong: {0}")]
     Invalid(String),
     /// A key is not at the revision that was expected: read it again, then decide.
-    #[error("`{key}` is not at the expected revision, but at {revision}")]
+    #[error("`{key}` is not at the expected revision{}", where_it_is(*.revision))]
     Conflict {
         /// The key, escaped and cut.
         key: String,

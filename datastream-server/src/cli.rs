@@ -74,6 +74,11 @@ pub(crate) struct Cli {
         value_parser = clap::value_parser!(u64).range(1..))]
     keep_versions: u64,
 
+    /// For how long a commit that comes again under its name is known to be made. Longer than a client retries.
+    #[arg(long, env = "DATASTREAM_KEEP_REQUESTS", value_name = "DURATION", default_value = "24h",
+        value_parser = duration)]
+    keep_requests: Duration,
+
     /// How long a client may take nothing of an update that is being sent before its stream ends.
     #[arg(long, env = "DATASTREAM_STALL_LIMIT", value_name = "DURATION", default_value = "30s",
         value_parser = duration)]
@@ -104,6 +109,8 @@ impl Cli {
             max_positions: self.max_positions,
             history: self.keep_history,
             versions: self.keep_versions,
+            requests: self.keep_requests,
+            ..Retention::default()
         };
         Config::default()
             .heartbeat(self.heartbeat)

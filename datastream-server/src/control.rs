@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datastream::key::{self, Selector};
 use datastream::limit;
@@ -15,15 +16,19 @@ use datastream::service::control_service_server::ControlService;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use crate::config::Config;
+use crate::config::{Config, MAX_TYPE_BYTES};
 use crate::feed::Feed;
 use crate::service::{commit, guarded};
+use crate::state::Place;
 use crate::store::{Action, Commit, HistoryPage, HistoryQuery, Logged, Operation, RequestId};
 use crate::{convert, frame};
 
-/// How many bytes of keys and values a page of a history holds: with authors and messages it stays below what one message
-/// may have.
+/// How many bytes of texts a page of a history is read for; what does not fit into its message goes to the next.
 const PAGE_BYTES: usize = limit::MESSAGE_BYTES / 2;
+/// What the token of a page takes at most: a revision, a key, a tag and a length.
+const PAGE_TOKEN_BYTES: usize = 24 + key::MAX_BYTES;
+/// How long a status waits for what the store keeps.
+const USAGE_LIMIT: Duration = Duration::from_secs(1);
 /// What surrounds a change in a page at most: its tag and its length.
 const CHANGE_FRAME_BYTES: usize = 8;
 
@@ -92,14 +97,15 @@ impl Control {
             if !answer.changes.is_empty() || answer.next_page_token.is_empty() {
                 return Ok(answer);
             }
-            query.before = answer.next_page_token.parse().ok();
+            query.before = place(&answer.next_page_token);
         }
     }
 
     async fn state(&self) -> StatusResponse {
         let (state, store) = (self.feed.state(), self.feed.store());
-        // A store that is out of reach is no reason to be silent about the rest.
-        let usage = store.usage().await.ok().flatten();
+        // A store that is out of reach, or takes its time, is no reason to be silent about the rest.
+        let usage = tokio::time::timeout(USAGE_LIMIT, store.usage()).await;
+        let usage = usage.ok().and_then(Result::ok).flatten();
         StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             store: store.kind().to_owned(),
@@ -121,6 +127,15 @@ fn request_id(request: &CommitRequest) -> RequestId {
     RequestId { id: request.request_id.as_str().into(), digest }
 }
 
+/// The key of an operation, and where in it what is wrong with it stands.
+fn field(operation: &Operation) -> (Arc<str>, &'static str) {
+    let action = match operation.action {
+        Action::Put { .. } => "put.",
+        Action::Delete => "delete",
+    };
+    (operation.key.clone(), action)
+}
+
 fn read_history(request: &HistoryRequest) -> Result<HistoryQuery, Status> {
     let of = match request.key.as_str() {
         "" => None,
@@ -129,8 +144,7 @@ fn read_history(request: &HistoryRequest) -> Result<HistoryQuery, Status> {
     let before = match request.page_token.as_str() {
         "" => None,
         token => {
-            let wrong = |_| convert::invalid("page_token", "it is not one of this server");
-            Some(token.parse::<u64>().map_err(wrong)?)
+            Some(place(token).ok_or_else(|| convert::invalid("page_token", "it is not one of this server"))?)
         }
     };
     let size =
@@ -138,25 +152,39 @@ fn read_history(request: &HistoryRequest) -> Result<HistoryQuery, Status> {
     Ok(HistoryQuery { of, before, limit: size as usize, bytes: PAGE_BYTES })
 }
 
+/// What a page token says, which is opaque to clients: the revision and the key of the last change before it.
+fn place(token: &str) -> Option<Place> {
+    let (revision, key) = token.split_once('/')?;
+    let is_number = revision.bytes().all(|byte| byte.is_ascii_digit());
+    Some((revision.parse().ok().filter(|_| is_number)?, key.into()))
+}
+
 /// As much of a page as one message holds.
 fn answer(page: HistoryPage) -> HistoryResponse {
-    let (mut answer, mut left) = (HistoryResponse::default(), limit::MESSAGE_BYTES);
+    let (mut answer, mut left) = (HistoryResponse::default(), limit::MESSAGE_BYTES - PAGE_TOKEN_BYTES);
     let (mut oldest, mut more) = (None, page.more);
     for logged in page.changes {
-        let change = change(logged);
-        let Some(rest) = left.checked_sub(change.encoded_len() + CHANGE_FRAME_BYTES) else {
-            more = true;
-            break;
-        };
-        let data = change.data.as_ref();
-        (left, oldest) = (rest, data.map(|data| data.revision));
-        // What a foreign writer stored under no key is not served here either.
-        if data.is_some_and(|data| key::check(&data.key).is_ok()) {
+        let place = (logged.change.revision, logged.change.key.clone());
+        if is_served(&logged) {
+            let change = change(logged);
+            let Some(rest) = left.checked_sub(change.encoded_len() + CHANGE_FRAME_BYTES) else {
+                more = true;
+                break;
+            };
+            left = rest;
             answer.changes.push(change);
         }
+        oldest = Some(place);
     }
-    answer.next_page_token = oldest.filter(|_| more).map(|oldest| oldest.to_string()).unwrap_or_default();
+    let token = oldest.filter(|_| more).map(|(revision, key)| format!("{revision}/{key}"));
+    answer.next_page_token = token.unwrap_or_default();
     answer
+}
+
+/// What a foreign writer stored under no key, or as a type without measure, is not served here either.
+fn is_served(logged: &Logged) -> bool {
+    let value_type = logged.change.value.as_ref().map_or(0, |stored| stored.value_type.len());
+    key::check(&logged.change.key).is_ok() && value_type <= MAX_TYPE_BYTES
 }
 
 fn change(logged: Logged) -> Change {
@@ -179,7 +207,15 @@ fn change(logged: Logged) -> Change {
 impl ControlService for Control {
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
-        let made = async { commit(&self.feed, self.read_commit(message)?).await };
+        let made = async {
+            let made = self.read_commit(message)?;
+            let fields: Vec<_> = made.operations.iter().map(field).collect();
+            commit(&self.feed, made, &|key| {
+                let named = fields.iter().enumerate().find(|(_, (named, _))| **named == *key);
+                named.map(|(i, (_, action))| format!("operations[{i}].{action}")).unwrap_or_default()
+            })
+            .await
+        };
         let position = guarded(&metadata, made).await?;
         Ok(Response::new(CommitResponse { position: Some(position.to_proto()) }))
     }

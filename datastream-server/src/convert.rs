@@ -135,10 +135,12 @@ pub(crate) fn too_many(field: &str, rule: &str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, format!("{field}: {rule}"), details)
 }
 
-/// Why a commit was not made.
-pub(crate) fn commit_failed(error: &CommitError) -> Status {
+/// Why a commit was not made. `field` says where a key stands in the request: before `value`, or what is deleted.
+pub(crate) fn commit_failed(error: &CommitError, field: &dyn Fn(&str) -> String) -> Status {
     match error {
-        CommitError::Refused { key, why } => refused(key.as_deref(), why),
+        CommitError::Refused { key, why } => {
+            refused(key.as_deref(), why, &key.as_deref().map(field).unwrap_or_default())
+        }
         CommitError::Reused => Status::with_error_details(
             Code::InvalidArgument,
             format!("request_id: {error}: draw a new one for each commit"),
@@ -148,7 +150,7 @@ pub(crate) fn commit_failed(error: &CommitError) -> Status {
     }
 }
 
-fn refused(key: Option<&str>, why: &Refused) -> Status {
+fn refused(key: Option<&str>, why: &Refused, place: &str) -> Status {
     let of = key.map(|key| format!(" (key {})", key::shown(key))).unwrap_or_default();
     let text = format!("{why}{of}");
     let info = |reason: &str, revision: Option<u64>| {
@@ -164,10 +166,11 @@ fn refused(key: Option<&str>, why: &Refused) -> Status {
     match why {
         Refused::Value(error) => {
             let is_type = matches!(error, ValueError::UnknownType { .. });
-            invalid(if is_type { "value_type" } else { "value" }, &text)
+            invalid(&format!("{place}{}", if is_type { "value_type" } else { "value" }), &text)
         }
-        Refused::Rules => invalid("value", &text),
-        Refused::NoType => invalid("value_type", &text),
+        Refused::Rules if place.ends_with("delete") => invalid(place, &text),
+        Refused::Rules => invalid(&format!("{place}value"), &text),
+        Refused::NoType => invalid(&format!("{place}value_type"), &text),
         Refused::TypeChange { .. } => status(Code::FailedPrecondition, "TYPE_CHANGE", None),
         Refused::Conflict { revision } => status(Code::Aborted, "CONFLICT", Some(*revision)),
         Refused::Exists { revision } => status(Code::AlreadyExists, "EXISTS", Some(*revision)),

@@ -3,6 +3,7 @@
 use datastream::key::Selector;
 use datastream::position::Position;
 
+use crate::state::Place;
 use crate::store::Change;
 
 /// Which part of a history is asked for.
@@ -10,11 +11,12 @@ use crate::store::Change;
 pub struct HistoryQuery {
     /// The key or the prefix; `None`: all keys.
     pub of: Option<Selector>,
-    /// Only what is older than this revision, if it is given: where the page before ended.
-    pub before: Option<u64>,
+    /// Only what stands before this place, if it is given: where the page before ended. Ordered by revision and, where a
+    /// commit has one revision for all its keys, by key.
+    pub before: Option<Place>,
     /// How many changes at most; at least 1.
     pub limit: usize,
-    /// How many bytes of keys and values, about; one change is always given.
+    /// How many bytes of keys, values, authors and messages, about; one change is always given.
     pub bytes: usize,
 }
 
@@ -40,6 +42,14 @@ pub struct Logged {
     pub message: String,
 }
 
+impl Logged {
+    fn bytes(&self) -> usize {
+        let value =
+            self.change.value.as_ref().map_or(0, |stored| stored.value.len() + stored.value_type.len());
+        self.change.key.len() + value + self.author.len() + self.message.len()
+    }
+}
+
 /// What a store keeps beside the settings themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -57,15 +67,15 @@ impl HistoryQuery {
     }
 
     /// Takes changes, newest first, as many as are asked for.
-    pub(crate) fn page<E>(
-        &self,
-        changes: impl IntoIterator<Item = Result<Logged, E>>,
-    ) -> Result<HistoryPage, E> {
+    ///
+    /// # Errors
+    ///
+    /// The first error among the changes.
+    pub fn page<E>(&self, changes: impl IntoIterator<Item = Result<Logged, E>>) -> Result<HistoryPage, E> {
         let (mut page, mut bytes) = (HistoryPage::default(), 0);
         for logged in changes {
             let logged = logged?;
-            bytes += logged.change.key.len();
-            bytes += logged.change.value.as_ref().map_or(0, |stored| stored.value.len());
+            bytes += logged.bytes();
             let is_full = page.changes.len() >= self.limit || bytes > self.bytes;
             if is_full && !page.changes.is_empty() {
                 page.more = true;

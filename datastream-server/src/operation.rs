@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use datastream::key::shown;
 use datastream::value::{self, ValueError};
 
 use crate::store::Stored;
@@ -113,7 +114,9 @@ pub enum Refused {
     NoType,
     /// The key has another type.
     #[error(
-        "the key holds {held}, not {asked}: push it as {held}, or say that you mean to change its type (datastream-retype: 1)"
+        "the key holds {}, not {}: push it as that, or say that a change of its type is meant (retype)",
+        shown(held),
+        shown(asked)
     )]
     TypeChange {
         /// The type that the key has, as it was written.
@@ -165,6 +168,7 @@ impl Operation {
     ///
     /// [`Refused`], and nothing of the commit is applied then.
     pub fn decide(&self, held: Option<&Held>) -> Result<Effect, Refused> {
+        self.check()?;
         self.check_revision(held)?;
         let held = held.and_then(|held| held.value.as_ref());
         match &self.action {
@@ -175,6 +179,16 @@ impl Operation {
             }
             Action::Delete if held.is_some() => Ok(Effect::Remove),
             Action::Delete => Ok(Effect::Stands),
+        }
+    }
+
+    /// What is wrong whatever a store holds: that comes before what depends on it.
+    fn check(&self) -> Result<(), Refused> {
+        match &self.action {
+            Action::Put { value, value_type: Some(value_type), .. } => {
+                value::check(value_type, value).map(drop).map_err(Refused::Value)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -189,7 +203,7 @@ impl Operation {
     }
 }
 
-/// The type under which `value` is to be written. What is wrong in any state is reported first.
+/// The type under which `value` is to be written; a value without a type is checked here.
 fn type_of(
     asked: Option<&Arc<str>>,
     held: Option<&Stored>,
@@ -197,7 +211,9 @@ fn type_of(
     value: &[u8],
 ) -> Result<Arc<str>, Refused> {
     let value_type = asked.or(held.map(|held| &held.value_type)).ok_or(Refused::NoType)?;
-    value::check(value_type, value).map_err(Refused::Value)?;
+    if asked.is_none() {
+        value::check(value_type, value).map_err(Refused::Value)?;
+    }
     match held {
         Some(held) if !retype && !value::same_type(&held.value_type, value_type) => {
             Err(Refused::TypeChange { held: held.value_type.clone(), asked: value_type.clone() })

@@ -35,6 +35,8 @@ const PAGE_TOKEN_BYTES: usize = key::MAX_BYTES + 4;
 const ENTRY_FRAME_BYTES: usize = 4;
 /// How long a push waits until the state holds what the store has taken.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(5);
+/// How long a refusal waits until the state holds what it speaks of.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 /// How long a client that is ahead of this server waits until the store was asked.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
 /// By how much a deadline is judged early, so that this server names it before the transport ends the call as
@@ -123,7 +125,7 @@ impl Service {
 
     async fn push(&self, data: Data, retype: bool) -> Result<Bytes, Status> {
         let operation = convert::read_push("", data, retype, self.config.max_value_bytes)?;
-        let position = commit(&self.feed, Commit::one(operation)).await?;
+        let position = commit(&self.feed, Commit::one(operation), &|_| String::new()).await?;
         Ok(position.to_proto().encode_to_vec().into())
     }
 }
@@ -167,13 +169,20 @@ impl DataService for Service {
     }
 }
 
-/// Makes a commit, which is in every later state when this returns.
-pub(crate) async fn commit(feed: &Feed, commit: Commit) -> Result<Position, Status> {
+/// Makes a commit, which is in every later state when this returns. So is what a refusal speaks of: who reads then, reads that.
+/// `field` says where a key stands in the request.
+pub(crate) async fn commit(
+    feed: &Feed,
+    commit: Commit,
+    field: &(dyn Fn(&str) -> String + Sync),
+) -> Result<Position, Status> {
     let position = match feed.store().commit(commit).await {
         Ok(position) => position,
         Err(error) => {
-            show_why(feed, &error).await;
-            return Err(convert::commit_failed(&error));
+            if let CommitError::Refused { why, .. } = &error {
+                show_refusal(feed, why).await;
+            }
+            return Err(convert::commit_failed(&error, field));
         }
     };
     if !feed.reach(position.revision, PUBLISH_LIMIT).await {
@@ -184,19 +193,15 @@ pub(crate) async fn commit(feed: &Feed, commit: Commit) -> Result<Position, Stat
     Ok(position)
 }
 
-/// Waits until what a commit was refused for can be read: whoever is told to read a key again must not read what was before.
-async fn show_why(feed: &Feed, error: &CommitError) {
-    let CommitError::Refused { why, .. } = error else { return };
+/// Waits a little until the state shows what speaks against a commit. If it takes longer, the refusal is true all the same.
+async fn show_refusal(feed: &Feed, why: &Refused) {
     match why {
-        Refused::Conflict { revision: revision @ 1.. } | Refused::Exists { revision } => {
-            feed.reach(*revision, PUBLISH_LIMIT).await
+        Refused::Conflict { revision: 0 } | Refused::NotFound => _ = feed.catch_up(REFUSAL_LIMIT).await,
+        Refused::Conflict { revision } | Refused::Exists { revision } => {
+            let _ = feed.reach(*revision, REFUSAL_LIMIT).await;
         }
-        Refused::Conflict { .. } | Refused::NotFound | Refused::NoType | Refused::TypeChange { .. } => {
-            feed.catch_up(PUBLISH_LIMIT).await
-        }
-        // Wrong whatever the state, or by rules that no state shows.
-        Refused::Value(_) | Refused::Rules => true,
-    };
+        _ => {}
+    }
 }
 
 /// Runs a call within its deadline. A panic ends the call, not the process.

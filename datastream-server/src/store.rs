@@ -56,7 +56,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// A commit that changes nothing makes no revision; it returns the position of the commit that wrote what
     /// stands, without a token if that is no longer known. So does one whose [`request`](Commit::request) was applied
-    /// before, whatever the store holds by now: it is remembered in the transaction of the commit, as long as the history.
+    /// before, whatever the store holds by now: it is
+    /// remembered in the transaction of the commit, unless that asks for nothing.
     ///
     /// # Errors
     ///
@@ -122,10 +123,14 @@ pub struct Retention {
     pub positions: Duration,
     /// How many positions are kept at most. Default: 100,000 (about 10 MB of memory).
     pub max_positions: u64,
-    /// For how long a value stays in the history after it was superseded, and the name of a request. Default: 30 days.
+    /// For how long a value stays in the history after it was superseded. Default: 30 days.
     pub history: Duration,
     /// How many values of one key stay in the history at most, the latest among them. Default: 100.
     pub versions: u64,
+    /// For how long the name of a commit is remembered, and so for how long a retry of it is safe. Default: one day.
+    pub requests: Duration,
+    /// How many names are remembered at most. Default: 100,000.
+    pub max_requests: u64,
 }
 
 impl Default for Retention {
@@ -135,6 +140,8 @@ impl Default for Retention {
             max_positions: 100_000,
             history: Duration::from_secs(30 * 24 * 60 * 60),
             versions: 100,
+            requests: Duration::from_secs(24 * 60 * 60),
+            max_requests: 100_000,
         }
     }
 }

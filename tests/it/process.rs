@@ -1,4 +1,4 @@
-//! The server's program, run as a process.
+//! The programs, run as processes.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::wire::DEADLINE;
 
-/// A command that runs the program, with none of its variables set.
+/// A command that runs the server, with none of its variables set.
 pub(crate) fn command(flags: &[&str]) -> Command {
-    let program = program();
-    assert!(
-        program.exists(),
-        "there is no {}: run `cargo build -p datastream-server` first",
-        program.display()
-    );
+    program("datastream-server", flags)
+}
+
+/// A command that runs one of the programs, with none of its variables set.
+pub(crate) fn program(name: &str, flags: &[&str]) -> Command {
+    let program = path(name);
+    let build = "cargo build --workspace --all-targets";
+    assert!(program.exists(), "there is no {}: run `{build}` first", program.display());
     let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DATASTREAM_")) {
         command.env_remove(name);
@@ -25,10 +27,10 @@ pub(crate) fn command(flags: &[&str]) -> Command {
 }
 
 /// Where cargo puts it: beside the folder of this test.
-fn program() -> PathBuf {
+fn path(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
     let folder = test.parent().and_then(std::path::Path::parent).expect("tests lie in deps/");
-    folder.join(format!("datastream-server{}", std::env::consts::EXE_SUFFIX))
+    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A server that does not run, and goes on when this is dropped.

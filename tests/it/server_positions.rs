@@ -27,8 +27,14 @@ async fn serve() -> (TestServer, Arc<MemoryStore>, Wire) {
 }
 
 /// Keeps nothing but the newest position.
-const NOTHING: Retention =
-    Retention { positions: Duration::ZERO, max_positions: 1, history: Duration::ZERO, versions: 1 };
+const NOTHING: Retention = Retention {
+    positions: Duration::ZERO,
+    max_positions: 1,
+    history: Duration::ZERO,
+    versions: 1,
+    requests: Duration::ZERO,
+    max_requests: 0,
+};
 
 #[tokio::test]
 async fn d01_every_answer_has_a_position_and_resume_brings_exactly_what_changed() {

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use datastream::key::Selector;
 use datastream::position::Position;
 use tokio::sync::Notify;
 
@@ -23,7 +24,8 @@ const VERSIONS: usize = 100;
 
 /// A store in memory.
 ///
-/// All methods are quick and none waits. Nothing survives the process.
+/// No method waits. All are quick but for the history of a prefix, a compaction and the usage, which walk what is kept:
+/// up to a hundred changes of each key. Nothing survives the process.
 #[derive(Debug)]
 pub struct MemoryStore {
     history: Mutex<History>,
@@ -105,8 +107,10 @@ struct History {
     log: BTreeMap<u64, Row>,
     /// The revisions of each key in the log, ascending.
     versions: HashMap<Arc<str>, VecDeque<u64>>,
-    /// What was applied under a name: the digest, the revision at which its commit ended, and when.
-    requests: HashMap<Arc<str>, (u64, u64, SystemTime)>,
+    /// What was applied under a name: the digest, and the revision at which its commit ended.
+    requests: HashMap<Arc<str>, (u64, u64)>,
+    /// Their names with the time, oldest first.
+    named: VecDeque<(Arc<str>, SystemTime)>,
 }
 
 /// A change in the log.
@@ -137,6 +141,7 @@ impl History {
             log: BTreeMap::new(),
             versions: HashMap::new(),
             requests: HashMap::new(),
+            named: VecDeque::new(),
         };
         history.end_commit(1, SystemTime::now());
         history
@@ -195,9 +200,9 @@ impl History {
             return Ok(position);
         }
         let position = self.apply(commit)?;
-        if let Some(request) = &commit.request {
-            let applied = (request.digest, position.revision, SystemTime::now());
-            self.requests.insert(request.id.clone(), applied);
+        if let Some(request) = commit.request.as_ref().filter(|_| !commit.operations.is_empty()) {
+            self.requests.insert(request.id.clone(), (request.digest, position.revision));
+            self.named.push_back((request.id.clone(), SystemTime::now()));
         }
         Ok(position)
     }
@@ -206,8 +211,8 @@ impl History {
     fn applied(&self, request: Option<&RequestId>) -> Result<Option<Position>, CommitError> {
         let Some(request) = request else { return Ok(None) };
         match self.requests.get(&request.id) {
-            Some((digest, ..)) if *digest != request.digest => Err(CommitError::Reused),
-            Some((_, revision, _)) => Ok(Some(self.position(*revision))),
+            Some((digest, _)) if *digest != request.digest => Err(CommitError::Reused),
+            Some((_, revision)) => Ok(Some(self.position(*revision))),
             None => Ok(None),
         }
     }
@@ -252,8 +257,20 @@ impl History {
     }
 
     fn page(&self, query: &HistoryQuery) -> HistoryPage {
-        let rows = self.log.range(..query.before.unwrap_or(u64::MAX)).rev();
-        let asked = rows.map(|(_, row)| row).filter(|row| query.matches(&row.change.key));
+        let before = query.before.as_ref().map_or(u64::MAX, |(revision, _)| *revision);
+        let none = VecDeque::new();
+        let asked: Box<dyn Iterator<Item = &Row>> = match &query.of {
+            Some(Selector::Key(key)) => {
+                let versions = self.versions.get(key).unwrap_or(&none).iter().rev();
+                Box::new(
+                    versions.filter(move |revision| **revision < before).filter_map(|at| self.log.get(at)),
+                )
+            }
+            _ => {
+                let rows = self.log.range(..before).rev().map(|(_, row)| row);
+                Box::new(rows.filter(|row| query.matches(&row.change.key)))
+            }
+        };
         let logged = asked.map(|row| {
             let (author, message) = (row.author.to_string(), row.message.to_string());
             let (change, position) = (row.change.clone(), self.position(row.commit));
@@ -264,9 +281,11 @@ impl History {
 
     fn usage(&self) -> Usage {
         let value = |row: &Row| row.change.value.as_ref().map_or(0, |stored| stored.value.len());
-        let rows = self.log.values().map(|row| row.change.key.len() + value(row) + size_of::<Row>());
+        let row = |row: &Row| row.change.key.len() + value(row) + size_of::<Row>();
+        let rows = self.log.values().map(row);
+        let requests = self.named.len() * size_of::<(Arc<str>, u64, u64, SystemTime)>();
         let positions = self.positions.len() * size_of::<(u64, Bytes, SystemTime)>();
-        Usage { changes: self.log.len() as u64, bytes: (rows.sum::<usize>() + positions) as u64 }
+        Usage { changes: self.log.len() as u64, bytes: (rows.sum::<usize>() + positions + requests) as u64 }
     }
 
     fn decide(&self, operation: &Operation) -> Result<Effect, CommitError> {
@@ -343,6 +362,14 @@ impl History {
             }
         }
         self.versions.retain(|_, versions| !versions.is_empty());
-        self.requests.retain(|_, (.., time)| !is_old(*time));
+        let most = usize::try_from(retention.max_requests).unwrap_or(usize::MAX);
+        while let Some((name, time)) = self.named.front() {
+            if self.named.len() <= most && now.duration_since(*time).unwrap_or_default() < retention.requests
+            {
+                break;
+            }
+            self.requests.remove(name);
+            self.named.pop_front();
+        }
     }
 }

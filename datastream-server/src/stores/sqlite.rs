@@ -41,6 +41,7 @@ pub use error::OpenError;
 use self::bell::Bell;
 use self::commit::Forgotten;
 use self::file::{Lock, Log};
+use self::past::Past;
 use self::reader::Reader;
 use self::target::Target;
 use self::writer::Writer;
@@ -103,6 +104,7 @@ pub struct SqliteStore {
     transactions: Arc<AtomicU64>,
     /// When superseded values were last looked for.
     swept: Mutex<Option<Instant>>,
+    past: Past,
     /// `None` while the file cannot be opened.
     open: RwLock<Option<Open>>,
 }
@@ -146,6 +148,7 @@ impl SqliteStore {
             bell,
             transactions,
             swept: Mutex::default(),
+            past: Past::default(),
             open: RwLock::new(Some(open)),
         })
     }
@@ -256,7 +259,7 @@ impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
         let bytes = bytes(&commit);
         let apply = move |connection: &_, table: &_| commit::commit(connection, table, &commit);
-        opened(&*self.current().await?)?.write(bytes, apply).await
+        opened(&*self.current().await?)?.write(bytes, apply).await?
     }
 
     async fn seed(&self, commit: Commit) -> Result<bool, CommitError> {
@@ -267,11 +270,11 @@ impl Store for SqliteStore {
 
     async fn history(&self, query: HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
         let page = move |connection: &_| past::page(connection, &query);
-        Ok(Some(opened(&*self.current().await?)?.read(page).await?))
+        Ok(Some(self.past.read(self.path.clone(), page).await?))
     }
 
     async fn usage(&self) -> Result<Option<Usage>, StoreError> {
-        Ok(Some(opened(&*self.current().await?)?.read(past::usage).await?))
+        Ok(Some(self.past.read(self.path.clone(), past::usage).await?))
     }
 
     fn kind(&self) -> &'static str {
@@ -304,11 +307,15 @@ fn opened(open: &Option<Open>) -> Result<&Open, StoreError> {
     open.as_ref().ok_or_else(|| StoreError::Unavailable("the file is not open".into()))
 }
 
-/// About what a commit costs the transaction that it joins.
+/// What a row of the log takes beside its texts, in the table and its index.
+const ROW_BYTES: usize = 256;
+
+/// About what a commit costs the transaction that it joins: its author and message stand in each row.
 fn bytes(commit: &Commit) -> usize {
-    let values = commit.operations.iter().map(|operation| match &operation.action {
-        Action::Put { value, .. } => operation.key.len() + value.len(),
-        Action::Delete => operation.key.len(),
+    let words = ROW_BYTES + commit.author.len() + commit.message.len();
+    let rows = commit.operations.iter().map(|operation| match &operation.action {
+        Action::Put { value, .. } => words + operation.key.len() + value.len(),
+        Action::Delete => words + operation.key.len(),
     });
-    values.sum()
+    rows.sum()
 }

@@ -15,11 +15,15 @@ mod words;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use crate::store::{HistoryQuery, Store};
+
+/// How long a law may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A fresh, empty store to try a law on.
 pub struct Subject {
@@ -118,6 +122,7 @@ pub const LAWS: &[Law] = laws! {
     Store commits {
         a_refused_operation_leaves_no_trace
         a_refusal_names_its_key
+        what_is_always_wrong_is_told_first
         a_put_of_what_stands_makes_no_revision
         a_type_changes_only_when_it_is_meant
         preconditions_hold_or_nothing_happens
@@ -143,6 +148,7 @@ pub const LAWS: &[Law] = laws! {
         a_page_holds_no_more_bytes_than_it_may
         a_history_keeps_so_many_versions_and_the_latest_always
         a_superseded_value_stays_as_long_as_the_history
+        the_usage_counts_what_is_kept
     }
     Foreign foreign {
         a_foreign_write_arrives
@@ -159,11 +165,16 @@ pub const LAWS: &[Law] = laws! {
     }
 };
 
-/// Tries every law on stores that `open` makes, and says what became of each.
+/// Tries every law on stores that `open` makes, and says what became of each. A law that takes longer than a minute is
+/// broken.
+///
+/// # Panics
+///
+/// If the history of an empty store cannot be read.
 pub async fn run(open: Open) -> Vec<(&'static str, Outcome)> {
     let subject = open().await;
     let everything = HistoryQuery { of: None, before: None, limit: 1, bytes: 1 };
-    let has_history = subject.store.history(everything).await.is_ok_and(|page| page.is_some());
+    let has_history = subject.store.history(everything).await.expect("an empty store can be read").is_some();
     let has_foreign = subject.foreign.is_some();
     drop(subject);
     let mut outcomes = Vec::new();
@@ -180,9 +191,10 @@ pub async fn run(open: Open) -> Vec<(&'static str, Outcome)> {
 }
 
 async fn attempt(law: &Law, open: Open) -> Outcome {
-    match tokio::spawn((law.run)(open)).await {
-        Ok(()) => Outcome::Kept,
-        Err(error) => {
+    match tokio::time::timeout(LIMIT, tokio::spawn((law.run)(open))).await {
+        Ok(Ok(())) => Outcome::Kept,
+        Err(_) => Outcome::Broken(format!("it takes longer than {LIMIT:?}")),
+        Ok(Err(error)) => {
             let panic = error.into_panic();
             let text = panic.downcast_ref::<String>().map(String::as_str);
             Outcome::Broken(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned())

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use datastream::limit;
 use datastream::position::Position;
 use datastream::proto::operation::Action;
-use datastream_client::{BadCommit, CallError, Client, Commit, Disconnect, Seen, Written};
+use datastream_client::{CallError, Client, Commit, Disconnect, Seen, Written};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{pass, settle};
-use crate::scripted::{change, client, deletion, heartbeat, state};
+use crate::scripted::{Script, change, client, deletion, heartbeat, state};
 use crate::wire::within;
 
 fn position(revision: u64) -> Option<Position> {
@@ -23,7 +23,7 @@ fn lost() -> CallError {
     Disconnect::Broken("cut".to_owned()).into()
 }
 
-fn unreachable() -> CallError {
+fn nobody_there() -> CallError {
     Disconnect::Unreachable("nobody there".to_owned()).into()
 }
 
@@ -34,6 +34,19 @@ fn send(commit: Commit) -> JoinHandle<Result<Written, CallError>> {
 
 async fn sent(commit: JoinHandle<Result<Written, CallError>>) -> Result<Written, CallError> {
     within("the commit", commit).await.expect("no panic")
+}
+
+/// Lets no attempt reach a server, until the commit is given up.
+async fn in_vain(commit: JoinHandle<Result<Written, CallError>>, script: &mut Script) -> CallError {
+    let nobody = async {
+        loop {
+            script.commit().await.1.send(Err(nobody_there())).expect("the client waits");
+        }
+    };
+    tokio::select! {
+        result = sent(commit) => result.expect_err("there was no answer"),
+        () = nobody => unreachable!("it goes on for ever"),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +93,7 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_id_and_body() {
     reply.send(Err(lost())).expect("the client waits");
     let failures = [
         CallError::TimedOut,
-        unreachable(),
+        nobody_there(),
         Disconnect::Refused { code: "UNAVAILABLE", text: "later".to_owned() }.into(),
     ];
     for failure in failures {
@@ -113,14 +126,8 @@ async fn a_commit_without_an_answer_ends_in_time_and_says_that_it_may_have_been_
     let started = Instant::now();
     let commit = send(client.commit().put("a", 2_i64));
     script.commit().await.1.send(Err(lost())).expect("the client waits");
-    while !commit.is_finished() {
-        tokio::select! {
-            // Nobody is there any more, which says nothing of the first attempt.
-            (_, reply) = script.commit() => drop(reply.send(Err(unreachable()))),
-            () = pass(Duration::from_secs(1)) => {}
-        }
-    }
-    let error = sent(commit).await.expect_err("there was no answer");
+    // Nobody is there any more, which says nothing of the first attempt.
+    let error = in_vain(commit, &mut script).await;
     assert!(matches!(error, CallError::Failed(_)), "{error:?}");
     assert!(started.elapsed() <= Duration::from_secs(16), "{:?}", started.elapsed());
 }
@@ -129,13 +136,7 @@ async fn a_commit_without_an_answer_ends_in_time_and_says_that_it_may_have_been_
 async fn a_commit_that_never_left_says_that_nothing_was_sent() {
     let (client, mut script) = client();
     let commit = send(client.commit().put("a", 2_i64));
-    while !commit.is_finished() {
-        tokio::select! {
-            (_, reply) = script.commit() => drop(reply.send(Err(unreachable()))),
-            () = pass(Duration::from_secs(1)) => {}
-        }
-    }
-    let error = sent(commit).await.expect_err("there was no answer");
+    let error = in_vain(commit, &mut script).await;
     assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
 }
 
@@ -254,28 +255,20 @@ async fn a_commit_that_is_none_is_never_sent() {
     let commit = || client.commit();
     let many = (0..=limit::OPERATIONS).fold(commit(), |commit, i| commit.put(format!("k/{i}"), 1_i64));
     let large = (0..5).fold(commit(), |commit, i| commit.put(format!("k/{i}"), "x".repeat(1 << 20)));
-    let cases: [(&str, Commit, fn(&BadCommit) -> bool); 8] = [
-        ("many", many, |error| matches!(error, BadCommit::TooMany { count: 10_001 })),
-        ("large", large, |error| matches!(error, BadCommit::TooLarge { .. })),
-        ("twice", commit().put("a", 1_i64).delete("a"), |error| matches!(error, BadCommit::Twice { .. })),
-        ("stray", commit().put("a", 1_i64).expect_revision("b", 1), |error| {
-            matches!(error, BadCommit::Unchanged { .. })
-        }),
-        ("not there", commit().must_not_exist("b"), |error| matches!(error, BadCommit::Unchanged { .. })),
-        ("retyped", commit().put("a", 1_i64).retype("b"), |error| {
-            matches!(error, BadCommit::Unchanged { .. })
-        }),
-        ("author", commit().put("a", 1_i64).author("x".repeat(257)), |error| {
-            matches!(error, BadCommit::TooLong { field: "author", .. })
-        }),
-        ("message", commit().put("a", 1_i64).message("x".repeat(4097)), |error| {
-            matches!(error, BadCommit::TooLong { field: "message", .. })
-        }),
+    let cases = [
+        ("TooMany { count: 10001 }", many),
+        ("TooLarge { length: ", large),
+        (r#"Twice { key: "a" }"#, commit().put("a", 1_i64).delete("a")),
+        (r#"Unchanged { key: "b" }"#, commit().put("a", 1_i64).expect_revision("b", 1)),
+        (r#"Unchanged { key: "b" }"#, commit().must_not_exist("b")),
+        (r#"Unchanged { key: "b" }"#, commit().put("a", 1_i64).retype("b")),
+        (r#"TooLong { field: "author", "#, commit().put("a", 1_i64).author("x".repeat(257))),
+        (r#"TooLong { field: "message", "#, commit().put("a", 1_i64).message("x".repeat(4097))),
     ];
-    for (name, commit, is_it) in cases {
+    for (expected, commit) in cases {
         match commit.send().await {
-            Err(CallError::BadCommit(error)) if is_it(&error) => {}
-            other => panic!("{name}: {other:?}"),
+            Err(CallError::BadCommit(error)) if format!("{error:?}").starts_with(expected) => {}
+            other => panic!("{expected}: {other:?}"),
         }
     }
     assert!(matches!(commit().put("a//b", 1_i64).send().await, Err(CallError::NotAKey { .. })));

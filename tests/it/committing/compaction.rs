@@ -24,8 +24,14 @@ use crate::wire::{Wire, within};
 
 const SHORT: Duration = Duration::from_millis(200);
 /// What is remembered: so little that many positions are too old.
-const RETENTION: Retention =
-    Retention { positions: SHORT, history: SHORT, max_positions: 100_000, versions: 100 };
+const RETENTION: Retention = Retention {
+    positions: SHORT,
+    history: SHORT,
+    max_positions: 100_000,
+    versions: 100,
+    requests: SHORT,
+    max_requests: 100_000,
+};
 const BETWEEN_COMPACTIONS: Duration = Duration::from_millis(20);
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(100);
 const KEYS: usize = 40;

@@ -190,7 +190,7 @@ async fn what_is_wrong_by_itself_is_named() {
     let message = CommitRequest { message: "x".repeat(4097), ..CommitRequest::default() };
     assert_invalid("message", &long(message).await, "message");
     let value = control.commit([put("b", "int", MARKER)]).await.expect_err("no int");
-    assert_invalid("no int", &value, "value");
+    assert_invalid("no int", &value, "operations[0].put.value");
     assert!(value.message().contains("(key b)"), "{value:?}");
     assert_hides("no int", &value, MARKER.as_bytes());
     assert_not_logged(MARKER);
@@ -207,6 +207,43 @@ async fn a_commit_has_at_most_ten_thousand_operations() {
     assert!(wire.sync(announced([""; 0])).await.data.is_empty());
     operations.pop();
     control.commit(operations).await.expect("as many as may be");
+}
+
+/// An empty operation is two bytes on the way, and far more where it is read.
+#[tokio::test]
+async fn two_million_empty_operations_are_refused_before_they_are_read() {
+    let (_server, wire, control) = server().await;
+    let status = control.commit(vec![Operation::default(); 2_000_000]).await.expect_err("too many");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert!(status.message().contains("10,000"), "{status:?}");
+    wire.push_int("serves", 1).await;
+}
+
+/// Who is told of a revision, and reads then, reads it.
+#[tokio::test]
+async fn a_conflict_is_told_when_it_can_be_read() {
+    let store = FaultyStore::new();
+    let server = TestServer::start_with(store.clone(), Config::default());
+    let wire = Wire::to(&server.url()).await;
+    let control = Control::of(&wire);
+    control.commit([put("a", "int", "0")]).await.expect("commit");
+    for n in 1..=50 {
+        // Past the server, which does not know yet.
+        let position = datastream_server::store::Store::commit(
+            &*store,
+            datastream_server::store::Commit::one(datastream_server::store::Operation::put(
+                "a",
+                "int",
+                n.to_string(),
+            )),
+        );
+        let revision = position.await.expect("commit").revision;
+        let status = control.commit([expecting(put("a", "int", "x1"), 1)]).await;
+        assert_invalid("no int", &status.expect_err("no int"), "operations[0].put.value");
+        let status = control.commit([expecting(put("a", "int", "1"), 1)]).await.expect_err("it is elsewhere");
+        assert_info(&status, Code::Aborted, "CONFLICT", Some("a"), Some(revision));
+        assert_eq!(wire.sync(announced(["a"])).await.data["a"].revision, revision);
+    }
 }
 
 #[tokio::test]
@@ -269,7 +306,7 @@ async fn a_rule_of_the_table_refuses_the_whole_commit_and_names_the_key() {
     let control = Control::of(&wire);
     control.commit([put("a", "int", "2")]).await.expect("nothing speaks against it");
     let status = control.commit([put("a", "int", "3"), put("new", "int", "1")]).await.expect_err("the rule");
-    assert_invalid("the rule", &status, "value");
+    assert_invalid("the rule", &status, "operations[1].put.value");
     assert!(status.message().contains("(key new)"), "{status:?}");
     assert_eq!(&wire.sync(announced(["a"])).await.data["a"].value[..], b"2");
     wire.push(data("a", "int", "4")).await.expect("it still serves");

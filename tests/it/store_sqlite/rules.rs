@@ -7,7 +7,7 @@ use datastream_server::Config;
 use datastream_server::store::{Commit, CommitError, Operation, Refused, Store as _, StoreError};
 use datastream_server::testing::TestServer;
 
-use super::{File, commit};
+use super::{File, changes, commit, head};
 use crate::bad_input::{MARKER, assert_hides, assert_invalid, assert_not_logged};
 use crate::captured_log;
 use crate::wire::{Wire, data, unannounced};
@@ -180,4 +180,50 @@ async fn a_deletion_that_the_table_ignores_is_refused() {
     let store = file.store();
     let refused = store.commit(Commit::one(Operation::delete("taken"))).await;
     assert!(matches!(refused, Err(CommitError::Refused { why: Refused::Rules, .. })), "{refused:?}");
+}
+
+/// The user's trigger writes another key of the same commit, after it was decided.
+#[tokio::test]
+async fn a_commit_is_decided_before_any_of_it_is_applied() {
+    let file = File::new();
+    let store = file.store();
+    let made = commit(&store, [Operation::put("a", "int", "1"), Operation::put("b", "int", "1")]).await;
+    file.foreign()
+        .execute_batch(
+            "CREATE TRIGGER follow AFTER UPDATE OF value ON data WHEN NEW.key = 'a'
+             BEGIN UPDATE data SET value = CAST('7' AS BLOB) WHERE key = 'b'; END",
+        )
+        .expect("a trigger");
+    let b = made.revision;
+    let operations = vec![Operation::put("a", "int", "2"), Operation::put("b", "int", "2").expecting(b)];
+    let made =
+        store.commit(Commit { operations, ..Commit::default() }).await.expect("it was at that revision");
+    assert!(made.revision > b);
+}
+
+/// `INSERT OR REPLACE` through another unique column deletes a row in silence: who is told so can read it.
+#[tokio::test]
+async fn what_a_refused_commit_found_out_stays() {
+    let file = File::new();
+    file.foreign()
+        .execute_batch(
+            "CREATE TABLE data (key TEXT PRIMARY KEY, value BLOB, value_type TEXT, updated_at DATETIME, slot TEXT UNIQUE);
+             INSERT INTO data (key, value, value_type, slot) VALUES ('a', '1', 'int', 'one')",
+        )
+        .expect("a table");
+    let store = file.store();
+    let at = head(&store).await;
+    file.foreign()
+        .execute(
+            "INSERT OR REPLACE INTO data (key, value, value_type, slot) VALUES ('b', '1', 'int', 'one')",
+            [],
+        )
+        .expect("a write");
+    let put = Operation::put("a", "int", "2").expecting(at.revision);
+    let refused = store.commit(Commit::one(put)).await;
+    let Err(CommitError::Refused { why: Refused::Conflict { revision: 0 }, .. }) = refused else {
+        panic!("it is gone: {refused:?}");
+    };
+    let batch = changes(&store, &at).await;
+    assert!(batch.changes.iter().any(|change| &*change.key == "a" && change.value.is_none()), "{batch:?}");
 }

@@ -144,7 +144,8 @@ impl Note {
     }
 }
 
-fn value_type(name: &str) -> Result<String, String> {
+/// Takes the name of a type, as it is written.
+pub(crate) fn value_type(name: &str) -> Result<String, String> {
     let names = || ValueType::ALL.map(ValueType::name).join(", ");
     ValueType::named(name).map(|_| name.to_owned()).ok_or_else(|| format!("a type is one of {}", names()))
 }

@@ -6,10 +6,12 @@ use serde_json::json;
 use crate::args::{Note, Set};
 use crate::failure::{Code, Failure};
 use crate::output::{Output, escaped};
+use crate::reach;
 
 pub(crate) async fn set(client: &Client, set: Set, output: &mut Output) -> Result<(), Failure> {
     let Set { key, value, value_type, expect, create, retype, note } = set;
     let is_typed = value_type.is_some();
+    reach(client).await?;
     let mut commit = client.commit().put_text(&key, value_type.as_deref().unwrap_or_default(), value);
     if retype {
         commit = commit.retype(&key);
@@ -38,6 +40,7 @@ pub(crate) async fn del(
     note: Note,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    reach(client).await?;
     let commit = keys.iter().fold(client.commit(), |commit, key| commit.delete(key));
     let revision = send(note.on(commit)).await?;
     let shown: Vec<_> = keys.iter().map(|key| escaped(key, false)).collect();

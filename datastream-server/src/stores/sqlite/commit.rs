@@ -8,15 +8,37 @@ use rusqlite::{Connection, Result, params};
 
 use super::error::of_write;
 use super::table::quoted;
+use super::writer::in_savepoint;
 use super::{history, reconcile, request};
-use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, Retention, StoreError};
+use crate::store::{Action, Commit, CommitError, Effect, Refused, Retention, StoreError};
 
 /// How many rows one transaction of [`forget`] looks at: some milliseconds, in which commits wait.
 const STEP: i64 = 1000;
 
+/// What became of a commit: made, or refused with nothing of it applied. What was found out about its keys stays either way.
+pub(super) type Decided = Result<Position, CommitError>;
+
 /// Applies `commit` to `table`, unless that was done before. On an error the caller rolls back.
-pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
-    let Some(request) = &commit.request else { return make(connection, table, commit) };
+///
+/// It is decided by what the table holds, which the log is brought to first: what was deleted past the triggers does
+/// not stand, and a push of it is one. That is kept even where the commit is refused, so that who is told of a revision can read it.
+pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Decided, CommitError> {
+    for operation in &commit.operations {
+        reconcile::compare_key(connection, table, &operation.key)?;
+    }
+    match in_savepoint(connection, |connection| once(connection, table, commit)) {
+        Err(error @ CommitError::Store(_)) => Err(error),
+        // A trigger of the user's may have ended the transaction.
+        Err(refused) if connection.is_autocommit() => Err(refused),
+        decided => Ok(decided),
+    }
+}
+
+/// Makes the commit, unless it was made under its name before.
+fn once(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
+    let Some(request) = commit.request.as_ref().filter(|_| !commit.operations.is_empty()) else {
+        return make(connection, table, commit);
+    };
     if let Some(position) = request::applied(connection, request)? {
         return Ok(position);
     }
@@ -25,23 +47,24 @@ pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> R
     Ok(position)
 }
 
-/// Makes the commit.
-///
-/// It is decided by what the table holds, which the log is brought to first: what was deleted past the triggers does
-/// not stand, and a push of it is one.
+/// Decides every operation before it applies the first: a trigger of the user's may write other keys of the commit.
 fn make(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
-    for operation in &commit.operations {
-        reconcile::compare_key(connection, table, &operation.key)?;
-    }
     let before = history::head(connection)?.position;
-    let applied = commit
-        .operations
-        .iter()
-        .map(|operation| apply(connection, table, operation).map_err(|error| error.of(&operation.key)))
-        .collect::<Result<Vec<Applied>, CommitError>>()?;
-    match applied.iter().filter(|applied| matches!(applied, Applied::Written)).count() {
-        0 => standing(connection, before, &applied),
-        written => annotate(connection, commit, before.revision, written as u64),
+    let mut decided = Vec::with_capacity(commit.operations.len());
+    for operation in &commit.operations {
+        let latest = history::latest(connection, &operation.key)?;
+        let effect = operation.decide(latest.as_ref().map(|(held, _)| held));
+        let effect = effect.map_err(|why| CommitError::from(why).of(&operation.key))?;
+        decided.push((operation, effect, latest.map(|(_, commit)| commit)));
+    }
+    let mut written = 0;
+    for (operation, effect, _) in &decided {
+        let applied = apply(connection, table, &operation.key, effect);
+        written += u64::from(applied.map_err(|error| error.of(&operation.key))?);
+    }
+    match written {
+        0 => standing(connection, before, decided.into_iter().map(|(.., commit)| commit)),
+        _ => annotate(connection, commit, before.revision, written),
     }
 }
 
@@ -58,24 +81,15 @@ pub(super) fn seed(connection: &Connection, table: &str, mut seed: Commit) -> Re
         }
     }
     seed.operations = puts;
-    commit(connection, table, &seed)?;
+    commit(connection, table, &seed)??;
     connection.execute("INSERT INTO datastream_meta (name, value) VALUES ('seeded', 1)", [])?;
     Ok(true)
 }
 
-/// What became of one operation.
-enum Applied {
-    Written,
-    /// Nothing was to do, since the commit that ended at this revision.
-    Stands(u64),
-    /// Nothing was to do, and the log knows nothing of the key.
-    Unknown,
-}
-
-fn apply(connection: &Connection, table: &str, operation: &Operation) -> Result<Applied, CommitError> {
+/// Writes what was decided, and says whether there was anything to write.
+fn apply(connection: &Connection, table: &str, key: &str, effect: &Effect) -> Result<bool, CommitError> {
     let table = quoted(table);
-    let latest = history::latest(connection, &operation.key)?;
-    match operation.decide(latest.as_ref().map(|(held, _)| held))? {
+    match effect {
         Effect::Write(stored) => {
             let write = format!(
                 "INSERT INTO {table} (key, value, value_type, updated_at)
@@ -84,7 +98,7 @@ fn apply(connection: &Connection, table: &str, operation: &Operation) -> Result<
                    value_type = excluded.value_type, updated_at = excluded.updated_at"
             );
             let mut write = connection.prepare_cached(&write)?;
-            let values = params![operation.key, &stored.value[..], stored.value_type];
+            let values = params![key, &stored.value[..], stored.value_type];
             // A trigger of the user's that raises IGNORE drops the row without an error.
             if write.execute(values).map_err(of_write)? == 0 {
                 return Err(Refused::Rules.into());
@@ -92,25 +106,23 @@ fn apply(connection: &Connection, table: &str, operation: &Operation) -> Result<
         }
         Effect::Remove => {
             let remove = format!("DELETE FROM {table} WHERE key = ?1");
-            connection.prepare_cached(&remove)?.execute([&operation.key]).map_err(of_write)?;
-            let left = history::latest(connection, &operation.key)?;
+            connection.prepare_cached(&remove)?.execute([key]).map_err(of_write)?;
+            let left = history::latest(connection, key)?;
             if left.is_some_and(|(held, _)| held.value.is_some()) {
                 return Err(Refused::Rules.into());
             }
         }
-        Effect::Stands => {
-            return Ok(latest.map_or(Applied::Unknown, |(_, commit)| Applied::Stands(commit)));
-        }
+        Effect::Stands => return Ok(false),
     }
-    Ok(Applied::Written)
+    Ok(true)
 }
 
 /// Where the newest of the commits ended whose work stands. That a key never was is true only as of the head.
-fn standing(connection: &Connection, head: Position, applied: &[Applied]) -> Result<Position, CommitError> {
-    let commits = applied.iter().map(|applied| match applied {
-        Applied::Stands(commit) => Some(*commit),
-        Applied::Written | Applied::Unknown => None,
-    });
+fn standing(
+    connection: &Connection,
+    head: Position,
+    commits: impl Iterator<Item = Option<u64>>,
+) -> Result<Position, CommitError> {
     match commits.collect::<Option<Vec<_>>>().and_then(|commits| commits.into_iter().max()) {
         Some(commit) => Ok(history::position_at(connection, commit)?),
         None => Ok(head),
@@ -167,7 +179,10 @@ pub(super) fn forget(connection: &Connection, retention: Retention, from: Option
         Some(from) => forget_changes(connection, retention, from.cast_signed(), compacted_to)?,
         None => compacted_to,
     };
-    let next = (more_tokens || to < compacted_to).then_some(from.map(|_| to.cast_unsigned()));
+    let since = before_now(connection, retention.requests)?;
+    let more_requests = request::forget(connection, &since, retention.max_requests)?;
+    let more = more_tokens || more_requests || to < compacted_to;
+    let next = more.then_some(from.map(|_| to.cast_unsigned()));
     Ok(Forgotten { compacted_to: compacted_to.cast_unsigned(), next })
 }
 
@@ -226,7 +241,6 @@ fn forget_changes(
                (SELECT revision FROM datastream_log WHERE key = old.key ORDER BY revision DESC LIMIT 1 OFFSET ?3)",
         )?
         .execute([from, to, versions])?;
-    request::forget(connection, &before)?;
     Ok(to)
 }
 

@@ -32,6 +32,8 @@ pub(super) fn text(connection: &Connection, name: &str) -> Result<Option<String>
 
 /// Notes the beginning of a history: a new identity, and what the database was before.
 pub(super) fn begin(connection: &Connection, table: &str, journal_mode: &str) -> Result<()> {
+    // Names of another history, which something else took away, say nothing of this one.
+    connection.execute("DELETE FROM datastream_request", [])?;
     connection.execute(
         "INSERT INTO datastream_meta (name, value) VALUES ('schema_version', ?1), ('identity', randomblob(8)),
            ('compacted_to', 0), (?2, ?3), (?4, ?5)",

@@ -1,10 +1,17 @@
 //! Reading the history: what was, and how much of it is kept.
+//!
+//! That may take as long as there are changes, so each such read has a connection of its own, one after the other, and the
+//! thread that follows the file goes on meanwhile. One that nobody waits for any more is interrupted.
+
+use std::path::PathBuf;
 
 use datastream::key::Selector;
-use rusqlite::{Connection, Result, Row, params};
+use rusqlite::{Connection, Error, InterruptHandle, Result, Row, params};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::history::{LARGEST, change, identity, token};
-use crate::store::{HistoryPage, HistoryQuery, Logged, Usage};
+use super::open;
+use crate::store::{HistoryPage, HistoryQuery, Logged, StoreError, Usage};
 
 /// The columns that [`logged`] reads, newest first.
 const SELECT: &str =
@@ -13,17 +20,63 @@ const SELECT: &str =
   coalesce(author, ''), coalesce(message, '')
 FROM datastream_log AS log
   LEFT JOIN datastream_token AS token ON token.revision = coalesce(\"commit\", log.revision)
-WHERE log.revision < ?1 AND key IS NOT NULL";
+WHERE log.revision < ?1 AND length(key) <= 512 AND coalesce(length(type), 0) <= 256";
+
+/// Reads that take their time, one at a time.
+#[derive(Debug)]
+pub(super) struct Past(Semaphore);
+
+impl Default for Past {
+    fn default() -> Self {
+        Self(Semaphore::new(1))
+    }
+}
+
+impl Past {
+    /// Runs `read` on the file at `path`, in one read transaction.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        path: PathBuf,
+        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> std::result::Result<T, StoreError> {
+        let _turn = self.0.acquire().await.map_err(|closed| StoreError::Unavailable(closed.into()))?;
+        let (begun, connected) = oneshot::channel();
+        let reading = tokio::task::spawn_blocking(move || {
+            let connection = open::connect(&path)?;
+            connection.pragma_update(None, "query_only", true)?;
+            if begun.send(connection.get_interrupt_handle()).is_err() {
+                return Err(Error::QueryReturnedNoRows); // Nobody waits any more.
+            }
+            let transaction = connection.unchecked_transaction()?;
+            read(&transaction)
+        });
+        let _interrupt = connected.await.ok().map(Interrupt);
+        Ok(reading.await.map_err(|panicked| StoreError::Unavailable(panicked.into()))??)
+    }
+}
+
+/// Ends a read when it is dropped; one that is over is not concerned.
+struct Interrupt(InterruptHandle);
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        self.0.interrupt();
+    }
+}
 
 /// A part of the history, newest first.
 pub(super) fn page(connection: &Connection, query: &HistoryQuery) -> Result<HistoryPage> {
     let identity = identity(connection)?;
-    let before = query.before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
+    let before = query.before.as_ref().and_then(|(revision, _)| i64::try_from(*revision).ok());
+    let before = before.unwrap_or(i64::MAX);
     let (which, from, to) = match &query.of {
         None => ("", String::new(), String::new()),
         Some(Selector::Key(key)) => (" AND key = ?3", key.to_string(), String::new()),
-        // What begins with the prefix lies before the prefix with its `/` raised by one.
-        Some(Selector::Prefix(prefix)) => (" AND key > ?3 AND key < ?4", prefix.to_string(), raised(prefix)),
+        // What begins with the prefix lies before the prefix with its `/` raised by one. The log is walked backwards and
+        // not sorted, whatever the planner thinks.
+        Some(Selector::Prefix(prefix)) => {
+            (" AND +key > ?3 AND +key < ?4", prefix.to_string(), raised(prefix))
+        }
     };
     let mut select = connection.prepare_cached(&format!("{SELECT}{which} ORDER BY log.revision DESC"))?;
     let read = |row: &Row<'_>| logged(row, &identity);

@@ -32,13 +32,16 @@ pub(super) fn remember(connection: &Connection, request: &RequestId, revision: u
         .map(drop)
 }
 
-/// Forgets some of those from `before` and earlier.
-pub(super) fn forget(connection: &Connection, before: &str) -> Result<()> {
-    connection
+/// Forgets some of those from `before` and earlier, and of those beyond the newest `most`. Returns whether there may be more.
+pub(super) fn forget(connection: &Connection, before: &str, most: u64) -> Result<bool> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let forgotten = connection
         .prepare_cached(
-            "DELETE FROM datastream_request WHERE id IN
-               (SELECT id FROM datastream_request WHERE time <= ?1 ORDER BY time LIMIT ?2)",
+            "DELETE FROM datastream_request WHERE rowid IN
+               (SELECT rowid FROM datastream_request
+                WHERE time <= ?1 OR rowid <= (SELECT max(rowid) FROM datastream_request) - ?2
+                ORDER BY rowid LIMIT ?3)",
         )?
-        .execute(params![before, STEP])
-        .map(drop)
+        .execute(params![before, most, STEP])?;
+    Ok(forgotten.cast_signed() as i64 == STEP)
 }

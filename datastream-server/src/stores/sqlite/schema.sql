@@ -42,7 +42,6 @@ CREATE TABLE IF NOT EXISTS datastream_request (
   revision INTEGER NOT NULL,
   time TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS datastream_request_time ON datastream_request (time);
 
 -- The one way into the log: what a key holds now. Logged only if it differs from what the log has last.
 CREATE VIEW IF NOT EXISTS datastream_capture (key, value, value_type, time) AS

@@ -154,7 +154,7 @@ mod tests {
 
     async fn put(writer: &Writer, key: &str, size: usize) -> Result<(), CommitError> {
         let commit = Commit::one(Operation::put(key, "string", vec![b'x'; size]));
-        writer.run(size, move |connection| commit::commit(connection, "data", &commit).map(drop)).await
+        writer.run(size, move |connection| commit::commit(connection, "data", &commit)?.map(drop)).await
     }
 
     #[tokio::test]

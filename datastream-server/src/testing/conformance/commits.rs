@@ -150,6 +150,14 @@ pub(super) async fn a_refusal_names_its_key(open: Open) {
     }
 }
 
+/// One that is wrong whatever the store holds is told so, whatever else stands against it.
+pub(super) async fn what_is_always_wrong_is_told_first(open: Open) {
+    let Subject { store, kept: _kept, .. } = open().await;
+    commit(&store, [put("a", 1)]).await;
+    let refusal = refused(&store, put("a", "x").expecting(0)).await;
+    assert!(matches!(refusal, Refused::Value(_)), "{refusal:?}");
+}
+
 /// Each of 32 expects that there is no such key.
 pub(super) async fn of_concurrent_creations_one_succeeds(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
@@ -218,7 +226,8 @@ pub(super) async fn concurrent_requests_of_one_name_are_applied_once(open: Open)
     let genesis = head(&store).await;
     let requests = (0..32).map(|_| {
         let store = store.clone();
-        tokio::spawn(async move { store.commit(named("one", 7, put("a", 1))).await })
+        // Made a second time it would be refused.
+        tokio::spawn(async move { store.commit(named("one", 7, put("a", 1).expecting(0))).await })
     });
     let results = futures_util::future::try_join_all(requests).await.expect("the writers");
     let answers: Vec<_> = results.into_iter().map(|result| result.expect("an answer")).collect();

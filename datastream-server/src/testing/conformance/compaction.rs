@@ -61,16 +61,27 @@ pub(super) async fn compaction_by_count_keeps_the_newest_positions(open: Open) {
     assert_eq!(changes(&store, &given[3]).await.position, given[4]);
 }
 
-/// With the history: one that comes later than that is made again.
+/// In their time, and beyond so many: one that comes later than that is made again.
 pub(super) async fn compaction_forgets_requests(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
     let request = named("one", 7, put("a", 1));
     store.commit(request.clone()).await.expect("commit");
     commit(&store, [put("a", 2)]).await;
-    store.compact(Retention { history: Duration::from_secs(3600), ..NOTHING_KEPT }).await.expect("compact");
+    let kept = Retention { requests: Duration::from_secs(3600), ..NOTHING_KEPT };
+    store.compact(kept).await.expect("compact");
     store.commit(request.clone()).await.expect("the same answer");
     assert_eq!(state_of(&store).await["a"].value, "2", "it is remembered still");
     store.compact(NOTHING_KEPT).await.expect("compact");
-    store.commit(request).await.expect("commit");
+    store.commit(request.clone()).await.expect("commit");
     assert_eq!(state_of(&store).await["a"].value, "1");
+
+    for n in 0..3 {
+        store.commit(named(&format!("later {n}"), 7, put("b", n))).await.expect("commit");
+    }
+    commit(&store, [put("a", 2)]).await;
+    store.compact(Retention { max_requests: 3, ..kept }).await.expect("compact");
+    store.commit(named("later 0", 7, put("b", 0))).await.expect("the same answer");
+    assert_eq!(state_of(&store).await["b"].value, "2", "it is one of the newest three");
+    store.commit(request).await.expect("commit");
+    assert_eq!(state_of(&store).await["a"].value, "1", "it was the fourth");
 }

@@ -7,12 +7,13 @@ use datastream::key::Selector;
 
 use super::words::{NOTHING_KEPT, commit, put};
 use super::{Open, Subject};
+use crate::state::Place;
 use crate::store::{Commit, HistoryPage, HistoryQuery, Logged, Operation, Retention, Store};
 
 async fn page(
     store: &Arc<dyn Store>,
     of: &str,
-    before: Option<u64>,
+    before: Option<Place>,
     limit: usize,
     bytes: usize,
 ) -> HistoryPage {
@@ -64,24 +65,28 @@ pub(super) async fn a_history_of_a_prefix_holds_what_is_below_it(open: Open) {
     assert!(told(&store, "absent/").await.is_empty());
 }
 
-/// Nothing is told twice or left out, whatever is written between two pages.
+/// Nothing is told twice or left out, where a page ends within a commit too, and whatever is written between two pages.
 pub(super) async fn a_history_comes_in_pages(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
-    for n in 1..=10 {
-        commit(&store, [put("a", n)]).await;
+    for n in 1..=4 {
+        commit(&store, ["a/a", "a/b", "a/c"].map(|key| put(key, n))).await;
     }
-    let (mut all, mut before) = (Vec::new(), None);
-    loop {
-        let part = page(&store, "a", before, 3, usize::MAX).await;
-        assert!(part.changes.len() <= 3);
-        all.extend(part.changes.iter().map(tell));
-        before = part.changes.last().map(|last| last.change.revision);
-        commit(&store, [put("a", 100 + all.len())]).await;
-        if !part.more {
-            break;
+    let whole = told(&store, "a/").await;
+    assert_eq!(whole.len(), 12);
+    for size in 1..=5 {
+        let (mut all, mut before) = (Vec::new(), None);
+        loop {
+            let part = page(&store, "a/", before, size, usize::MAX).await;
+            assert!(!part.changes.is_empty() && part.changes.len() <= size);
+            all.extend(part.changes.iter().map(tell));
+            before = part.changes.last().map(|last| (last.change.revision, last.change.key.clone()));
+            commit(&store, [put("b", size * 100 + all.len())]).await;
+            if !part.more {
+                break;
+            }
         }
+        assert_eq!(all, whole, "pages of {size}");
     }
-    assert_eq!(all, (1..=10).rev().map(|n| format!("a={n}")).collect::<Vec<_>>());
 }
 
 /// But one change, however long.
@@ -113,10 +118,28 @@ pub(super) async fn a_history_keeps_so_many_versions_and_the_latest_always(open:
 
 /// Until then it is told, and the latest whatever its age.
 pub(super) async fn a_superseded_value_stays_as_long_as_the_history(open: Open) {
-    let Subject { store, kept: _kept, .. } = open().await;
-    for operation in [put("a", 1), put("a", 2), put("dies", 1), Operation::delete("dies"), put("end", 1)] {
-        commit(&store, [operation]).await;
+    for (history, expected) in [
+        (Duration::from_secs(3600), &["end=1", "dies-", "dies=1", "a=2", "a=1"][..]),
+        (Duration::ZERO, &["end=1", "a=2"]),
+    ] {
+        let Subject { store, kept: _kept, .. } = open().await;
+        for operation in [put("a", 1), put("a", 2), put("dies", 1), Operation::delete("dies"), put("end", 1)]
+        {
+            commit(&store, [operation]).await;
+        }
+        store.compact(Retention { history, ..NOTHING_KEPT }).await.expect("compact");
+        assert_eq!(told(&store, "").await, expected);
     }
-    store.compact(NOTHING_KEPT).await.expect("compact");
-    assert_eq!(told(&store, "").await, ["end=1", "a=2"]);
+}
+
+/// What a status tells grows with what is kept.
+pub(super) async fn the_usage_counts_what_is_kept(open: Open) {
+    let Subject { store, kept: _kept, .. } = open().await;
+    let Some(before) = store.usage().await.expect("usage") else { return };
+    for n in 0..50 {
+        commit(&store, [Operation::put("a", "string", format!("{n:0>1000}"))]).await;
+    }
+    let after = store.usage().await.expect("usage").expect("it told before");
+    assert_eq!(after.changes, before.changes + 50);
+    assert!(after.bytes >= before.bytes + 40_000, "{before:?} {after:?}");
 }

@@ -13,8 +13,14 @@ use crate::store::{
 /// How long a law waits for what must come.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) const NOTHING_KEPT: Retention =
-    Retention { positions: Duration::ZERO, max_positions: u64::MAX, history: Duration::ZERO, versions: 100 };
+pub(super) const NOTHING_KEPT: Retention = Retention {
+    positions: Duration::ZERO,
+    max_positions: u64::MAX,
+    history: Duration::ZERO,
+    versions: 100,
+    requests: Duration::ZERO,
+    max_requests: 100,
+};
 
 /// The live keys.
 pub(super) type State = BTreeMap<Arc<str>, Stored>;

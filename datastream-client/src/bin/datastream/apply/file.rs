@@ -8,6 +8,7 @@ use datastream::key::{self, shown};
 use datastream::value::{self, ValueType};
 use toml::{Table, Value};
 
+use crate::args::value_type;
 use crate::failure::Failure;
 use crate::misuse;
 
@@ -67,11 +68,12 @@ fn is_typed(table: &Table) -> bool {
 }
 
 fn wanted_value(value: Value) -> Result<Wanted, String> {
-    let (value_type, text) = match value {
+    let (named, text) = match value {
         Value::Table(mut table) => {
-            let named = table.remove("type").and_then(|name| name.as_str().map(str::to_owned));
+            let name = table.remove("type").and_then(|name| name.as_str().map(str::to_owned));
             let (name, value) =
-                named.zip(table.remove("value")).ok_or("a value is written as { type = …, value = … }")?;
+                name.zip(table.remove("value")).ok_or("a value is written as { type = …, value = … }")?;
+            let name = value_type(&name)?;
             let text = text_of(&name, value)?;
             (name, text)
         }
@@ -82,8 +84,8 @@ fn wanted_value(value: Value) -> Result<Wanted, String> {
         Value::Boolean(_) => ("bool".to_owned(), scalar(value)?),
         Value::String(text) => ("string".to_owned(), text),
     };
-    value::check(&value_type, text.as_bytes()).map_err(|error| error.to_string())?;
-    Ok(Wanted { value_type, text: text.into() })
+    value::check(&named, text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(Wanted { value_type: named, text: text.into() })
 }
 
 /// The text of a value whose type is named.

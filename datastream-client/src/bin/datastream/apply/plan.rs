@@ -155,9 +155,10 @@ impl Record for Step {
         json!({
             "change": self.change().name(),
             "key": self.key,
-            "type": self.value_type(),
             "now": now,
+            "now_type": self.now.as_ref().map(|now| &now.value_type),
             "wanted": wanted,
+            "wanted_type": self.wanted.as_ref().map(|wanted| &wanted.value_type),
         })
     }
 }
