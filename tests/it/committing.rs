@@ -25,8 +25,10 @@ use tonic::{Code, Status};
 use crate::control::Control;
 use crate::wire::within;
 
-/// How each store is made, by its name. A folder is there for those that want one.
-const STORES: [(&str, fn(&Path) -> Arc<dyn Store>); 2] = [
+/// Makes a new store. A folder is there for those that want one.
+type Open = fn(&Path) -> Arc<dyn Store>;
+
+const STORES: [(&str, Open); 2] = [
     ("memory", |_| Arc::new(MemoryStore::new())),
     ("sqlite", |folder| Arc::new(SqliteStore::open(&folder.join("settings.db")).expect("a new file"))),
 ];

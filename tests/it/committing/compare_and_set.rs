@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use datastream::proto::CommitRequest;
 use datastream_server::Config;
+use datastream_server::store::{Commit, Operation as Write, Store as _};
 use datastream_server::testing::TestServer;
+use datastream_server::testing::faulty::{Bell, FaultyStore};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::register::{Kind, Operation, Told, check};
 use super::{STORES, insist, is_lost, size};
-use crate::control::{Control, expecting, put};
+use crate::control::{Control, delete, expecting, put};
 use crate::cutting_proxy::{Cuts, CuttingProxy};
 use crate::wire::{Wire, announced, within};
 
@@ -42,6 +44,28 @@ async fn compare_and_set_is_linearizable_over_connections_that_are_cut() {
         }
         println!("{name}, {:.1?}, {} connections cut: {}", began.elapsed(), proxy.cut(), tally(&histories));
         assert!(proxy.cut() > operations / 100, "hardly anything was cut");
+    }
+}
+
+/// The doorbell is missed, so that the server has not looked when it refuses.
+#[tokio::test]
+async fn what_a_commit_is_refused_for_can_be_read_at_once() {
+    let put_two = || put("a", "int", "2");
+    for (what, write, asked) in [
+        ("a key elsewhere", Write::put("a", "int", "7"), put_two()),
+        ("a key that is gone", Write::delete("a"), put_two()),
+        ("no key to delete", Write::delete("a"), delete("a")),
+    ] {
+        let store = FaultyStore::new();
+        store.set_bell(Bell::Silent);
+        let server = TestServer::start_with(store.clone(), Config::default());
+        let wire = Wire::to(&server.url()).await;
+        let control = Control::of(&wire);
+        let was = control.commit([put("a", "int", "1")]).await.expect("it is new").revision;
+        let made = store.commit(Commit::one(write)).await.expect("it is taken").revision;
+        control.commit([expecting(asked, was)]).await.expect_err(what);
+        let synced = wire.sync(announced(["a"])).await;
+        assert!(synced.position.is_some_and(|position| position.revision >= made), "{what}");
     }
 }
 

@@ -128,7 +128,7 @@ impl Scene {
 }
 
 fn exists(round: usize, key: usize) -> bool {
-    round > 0 && (round % 3 != 2 || key % 2 == 0)
+    round > 0 && (round % 3 != 2 || key.is_multiple_of(2))
 }
 
 fn value(round: usize) -> String {
