@@ -14,7 +14,7 @@ use datastream_server::testing::TestServer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::samples::{Sample, Samples};
+use super::samples::Samples;
 use super::truth::Truth;
 use super::{RETRY, STORES, size};
 use crate::control::{Control, delete, put};
@@ -79,7 +79,7 @@ async fn whoever_resumes_while_the_store_forgets_misses_nothing() {
     writers.shutdown().await;
     println!("{seconds} s, {} connections cut, {}", proxy.cut(), scene.tally());
     assert!(scene.has_seen_enough(), "too little was seen");
-    check_size(&samples);
+    samples.check();
 }
 
 /// What those who write and those who read have in common.
@@ -246,21 +246,4 @@ async fn sample(folder: &Path, scene: &Scene, writers: &mut JoinSet<()>) -> Samp
     }
     samples.save();
     samples
-}
-
-/// All that was written in the second half took the place of what was forgotten.
-fn check_size(samples: &Samples) {
-    let [files, memories] = [|sample: &Sample| sample.file, |sample: &Sample| sample.memory]
-        .map(|what| [0.0..0.5, 0.5..1.0].map(|half| samples.largest(half, what)));
-    let written = samples.largest(0.0..1.0, |sample| sample.written);
-    println!("{written} bytes written; at most, in each half: file {files:?}, memory {memories:?}");
-    assert!(is_bounded(files, 1 << 20), "the file grows");
-    // At the gate other tests share the memory.
-    let is_alone = std::env::var_os("DATASTREAM_COMPACTION_SECONDS").is_some();
-    assert!(!is_alone || is_bounded(memories, 32 << 20), "the memory grows");
-}
-
-/// Whether the second half needs no more than the first, but for some play.
-fn is_bounded([first, second]: [u64; 2], play: u64) -> bool {
-    second < first + first / 10 + play
 }

@@ -8,16 +8,16 @@ use crate::file_server::store_of;
 
 /// A moment of a run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) at: Duration,
+struct Sample {
+    at: Duration,
     /// How many bytes of keys and values were written so far.
-    pub(super) written: u64,
+    written: u64,
     /// The database.
-    pub(super) file: u64,
+    file: u64,
     /// Its write-ahead log, which SQLite empties at some 4 MiB and never makes smaller.
-    pub(super) log: u64,
+    log: u64,
     /// What this process has in memory; 0 where the system does not say.
-    pub(super) memory: u64,
+    memory: u64,
 }
 
 /// All moments so far.
@@ -41,8 +41,20 @@ impl Samples {
         self.taken.push(Sample { at: self.began.elapsed(), written, file, log, memory: memory() });
     }
 
+    /// All that was written in the second half took the place of what was forgotten.
+    pub(super) fn check(&self) {
+        let [files, memories] = [|sample: &Sample| sample.file, |sample: &Sample| sample.memory]
+            .map(|what| [0.0..0.5, 0.5..1.0].map(|half| self.largest(half, what)));
+        let written = self.largest(0.0..1.0, |sample| sample.written);
+        println!("{written} bytes written; at most, in each half: file {files:?}, memory {memories:?}");
+        assert!(is_bounded(files, 1 << 20), "the file grows");
+        // At the gate other tests share the memory.
+        let is_alone = std::env::var_os("DATASTREAM_COMPACTION_SECONDS").is_some();
+        assert!(!is_alone || is_bounded(memories, 32 << 20), "the memory grows");
+    }
+
     /// The largest of the samples of a part of the run, from and to a fraction of it.
-    pub(super) fn largest(&self, part: std::ops::Range<f64>, what: fn(&Sample) -> u64) -> u64 {
+    fn largest(&self, part: std::ops::Range<f64>, what: fn(&Sample) -> u64) -> u64 {
         let of = |fraction: f64| (self.taken.len() as f64 * fraction) as usize;
         self.taken[of(part.start)..of(part.end)].iter().map(what).max().expect("some were taken")
     }
@@ -57,6 +69,11 @@ impl Samples {
         }
         std::fs::write(path, text).expect("the samples can be written");
     }
+}
+
+/// Whether the second half needs no more than the first, but for some play.
+fn is_bounded([first, second]: [u64; 2], play: u64) -> bool {
+    second < first + first / 10 + play
 }
 
 fn memory() -> u64 {

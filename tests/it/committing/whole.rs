@@ -17,7 +17,7 @@ use crate::mirror::Mirror;
 use crate::wire::{Wire, unannounced};
 
 /// How many keys a commit has, and how many of them the gate makes: 2, some hundred kilobytes, four messages.
-const SIZES: [(usize, usize); 3] = [(2, 60), (1_000, 15), (10_000, 4)];
+const SIZES: [(usize, usize); 3] = [(2, 60), (1_000, 10), (10_000, 3)];
 /// At how many keys one message holds them all; so an original client gets them together, too.
 const IN_ONE_MESSAGE: usize = 1_000;
 const VALUE_BYTES: u64 = 300;
@@ -63,13 +63,16 @@ impl Scene {
     async fn play(self, rounds: usize) {
         let began = Instant::now();
         let bytes = self.keys.len() as u64 * VALUE_BYTES;
-        let proxy = CuttingProxy::start(&self.server.url(), Cuts::of_answers(0..5 * bytes + 8_000)).await;
+        let [proxy, rarer] = [5, 20].map(|states| Cuts::of_answers(0..states * (bytes + 2_000)));
+        let proxy = CuttingProxy::start(&self.server.url(), proxy).await;
+        // Each cut makes such a client wait longer.
+        let rarer = CuttingProxy::start(&self.server.url(), rarer).await;
         let mut tasks = JoinSet::new();
         let mut watchers = Vec::new();
         for n in 0..CLIENTS {
             let [near, far, raw] = [Seen::default(), Seen::default(), Seen::default()];
             tasks.spawn(watch(self.server.url(), self.keys.clone(), near.clone(), self.done.clone()));
-            tasks.spawn(watch(proxy.url(), self.keys.clone(), far.clone(), self.done.clone()));
+            tasks.spawn(watch(rarer.url(), self.keys.clone(), far.clone(), self.done.clone()));
             tasks.spawn(follow(proxy.url(), self.keys.clone(), raw.clone(), self.done.clone()));
             watchers.extend([near, far, raw]);
             tasks.spawn(commit_others(n, self.server.url(), self.ends.clone(), self.done.clone()));
@@ -91,7 +94,7 @@ impl Scene {
         println!(
             "{} keys, {rounds} rounds, {positions} positions seen, {} connections cut, {:.1?}",
             self.keys.len(),
-            proxy.cut(),
+            proxy.cut() + rarer.cut(),
             began.elapsed()
         );
     }
