@@ -101,7 +101,7 @@ pub(crate) struct Set {
 
 /// A file to apply.
 ///
-/// A file is TOML, or JSON if its name ends in .json. Nested tables are keys divided by slashes: size below [pool] is
+/// A file is TOML, or JSON if its name ends in .json. Nested tables are keys divided by slashes: size in the table pool is
 /// pool/size. A value has the type of what is written: int, float, bool, string, timestamp (a date and time with its
 /// offset), and json for a list. Any other type is named: { type = "duration", value = "1m30s" }; a table with just these
 /// two members is always such a value. The value of a json is written as a table or list, or as the text of the JSON.
