@@ -46,6 +46,8 @@ impl<T> Watch<T> {
             _ if !report.is_asked_for() => (State::NotReady, report.since),
             (State::Fatal, _) => (state, since),
             _ if !report.is_known => (State::NotReady, report.since),
+            // Something is known, from a file, and the client is just about to say so of itself.
+            (State::NotReady, _) => (State::Stale, report.since),
             (State::Ready, Some(over)) => (State::Stale, (client.shared.started + over).into_std()),
             (State::Ready, None) if report.refusal.is_some() => (State::Error, since.max(report.since)),
             _ => (state, since.max(report.since)),
