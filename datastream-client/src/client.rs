@@ -86,6 +86,7 @@ impl Client {
             url: url.as_ref().to_owned(),
             limits: Limits::default(),
             client_name: String::new(),
+            token: None,
             place: Place::Caller,
             wish: Wish::default(),
         }
@@ -218,7 +219,7 @@ impl Client {
     }
 
     fn start(transport: impl Transport, builder: ClientBuilder) -> Self {
-        let ClientBuilder { url, limits, client_name, place, wish } = builder;
+        let ClientBuilder { url, limits, client_name, token: _, place, wish } = builder;
         let shared = Arc::new(Shared::new());
         let (commands, received) = mpsc::unbounded_channel();
         let session = Session::new(limits.clone(), client_name);
@@ -241,12 +242,13 @@ pub struct ClientBuilder {
     url: String,
     limits: Limits,
     client_name: String,
+    token: Option<String>,
     place: Place,
     wish: Wish,
 }
 
 impl std::fmt::Debug for ClientBuilder {
-    /// Shows the address escaped and cut, and without a password.
+    /// Shows the address escaped and cut, and neither a password nor the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("url", &shown_address(&self.url))
@@ -274,6 +276,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Says with every call who this is, as `authorization: Bearer TOKEN`. It is of visible ASCII characters; anything else
+    /// is shown by [`status`](Client::status), as a bad address is. Without TLS everybody on the way can read it.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
     /// Runs the client outside of the caller's tokio runtime, for applications that block theirs: on one thread
     /// that all such clients of the process share.
     pub fn own_thread(mut self) -> Self {
@@ -284,7 +293,8 @@ impl ClientBuilder {
     /// Makes the client. Returns at once and never fails.
     #[must_use]
     pub fn connect(self) -> Client {
-        Client::start(Grpc::new(&self.url, self.limits.clone()), self)
+        let transport = Grpc::new(&self.url, self.token.as_deref(), self.limits.clone());
+        Client::start(transport, self)
     }
 
     /// Makes the client, over a transport of the test's own.

@@ -1,6 +1,7 @@
 //! The calls of the contract. With `address.rs`, all of the client that names tonic.
 
 mod address;
+mod bearer;
 mod failure;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryFutureExt as _};
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -28,6 +30,7 @@ use crate::session::{Answer, Opening};
 use crate::status::Peer;
 use address::Address;
 pub(crate) use address::{server_name, shown_address};
+use bearer::Bearer;
 
 /// How often a quiet connection is pinged, and how long it may take to answer. Streams of our servers have their
 /// heartbeats, and calls their deadlines; this is for those of the original. gRPC servers end a connection that is
@@ -84,6 +87,7 @@ pub trait Transport: Send + 'static {
 /// reconnect makes a new one, which asks DNS anew, and does not trust one that may be dead without knowing it.
 pub(crate) struct Grpc {
     address: Result<Address, Disconnect>,
+    bearer: Result<Bearer, Disconnect>,
     limits: Limits,
     stream: Option<Server>,
     calls: Option<Server>,
@@ -93,13 +97,14 @@ pub(crate) struct Grpc {
 #[derive(Clone)]
 struct Server {
     channel: Channel,
+    bearer: Bearer,
     name: Arc<str>,
 }
 
 impl Grpc {
-    pub(crate) fn new(url: &str, limits: Limits) -> Self {
-        let address = Address::parse(url);
-        Self { address, limits, stream: None, calls: None }
+    pub(crate) fn new(url: &str, token: Option<&str>, limits: Limits) -> Self {
+        let (address, bearer) = (Address::parse(url), Bearer::new(token));
+        Self { address, bearer, limits, stream: None, calls: None }
     }
 
     fn connect(&self) -> Result<Server, Disconnect> {
@@ -109,7 +114,8 @@ impl Grpc {
         let (idle, interval, retries) = TCP_KEEPALIVE;
         let endpoint = endpoint.tcp_keepalive(Some(idle)).tcp_keepalive_interval(Some(interval));
         let channel = endpoint.tcp_keepalive_retries(Some(retries)).connect_lazy();
-        Ok(Server { channel, name: name.as_str().into() })
+        let bearer = self.bearer.clone()?;
+        Ok(Server { channel, bearer, name: name.as_str().into() })
     }
 
     fn stream_server(&mut self, reconnect: bool) -> Result<Server, Disconnect> {
@@ -149,12 +155,14 @@ impl Grpc {
 }
 
 impl Server {
-    fn client(&self) -> DataServiceClient<Channel> {
-        DataServiceClient::new(self.channel.clone()).max_decoding_message_size(RECEIVE_BYTES)
+    fn client(&self) -> DataServiceClient<InterceptedService<Channel, Bearer>> {
+        let client = DataServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone());
+        client.max_decoding_message_size(RECEIVE_BYTES)
     }
 
-    fn control(&self) -> ControlServiceClient<Channel> {
-        ControlServiceClient::new(self.channel.clone()).max_decoding_message_size(RECEIVE_BYTES)
+    fn control(&self) -> ControlServiceClient<InterceptedService<Channel, Bearer>> {
+        let client = ControlServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone());
+        client.max_decoding_message_size(RECEIVE_BYTES)
     }
 }
 

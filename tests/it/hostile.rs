@@ -130,7 +130,13 @@ fn of_ours() -> Status {
     Status::with_metadata(tonic::Code::Unimplemented, "", metadata)
 }
 
-struct Service {
+/// A service that nobody answers for.
+pub(crate) fn unheard() -> DataServiceServer<Service> {
+    let (asked, _) = mpsc::unbounded_channel();
+    DataServiceServer::new(Service { asked })
+}
+
+pub(crate) struct Service {
     asked: mpsc::UnboundedSender<Asked>,
 }
 

@@ -23,6 +23,7 @@ mod client_runtime;
 mod client_silence;
 mod client_soak;
 mod client_together;
+mod client_token;
 mod command_line;
 mod committing;
 mod contract_key;

@@ -87,7 +87,7 @@ fn the_server_is_that_of_the_configuration_unless_it_is_said() {
     let mut transcript = Transcript::begin();
     std::fs::create_dir(transcript.folder.path().join("datastream")).expect("it can be made");
     let good = format!("url = \"{}\"\n", transcript.server.url());
-    for text in [&*good, "url = 5\n", "token = \"x\"\n", "url = \n"] {
+    for text in [&*good, "url = 5\n", "token = 5\n", "name = \"x\"\n", "url = \n"] {
         transcript.file("datastream/config.toml", text);
         let mut command = transcript.command(&["list"]);
         command.env_remove("DATASTREAM_URL");

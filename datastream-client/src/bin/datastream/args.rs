@@ -11,7 +11,7 @@ use crate::output::Format;
 const AFTER_HELP: &str = "\
 The server is the one that --url names, or DATASTREAM_URL, or the file config.toml in the folder datastream of your
 configuration ($XDG_CONFIG_HOME, or ~/.config), as in: url = \"http://127.0.0.1:8080\". Without any of them it is
-http://127.0.0.1:8080.
+http://127.0.0.1:8080. The token is that of --token, or DATASTREAM_TOKEN, or, for the server of the file, its token = \"...\".
 
 On a terminal the output is a table; elsewhere it is plain: columns divided by tabs, without a header, with \\n, \\t and \\\\
 for what would break a line. NO_COLOR turns colours off.
@@ -19,12 +19,16 @@ for what would break a line. NO_COLOR turns colours off.
 Exit codes: 0 done, 1 not done, 2 a mistake in what was asked for, 3 no connection, 4 a key is not as it was expected to be.";
 
 /// Looks at live settings, and changes them.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "datastream", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// The server, such as http://127.0.0.1:8080.
     #[arg(long, env = "DATASTREAM_URL", hide_env_values = true, value_name = "URL", global = true)]
     pub(crate) url: Option<String>,
+
+    /// The token that says who you are; better in DATASTREAM_TOKEN or the file, where no list of processes shows it.
+    #[arg(long, env = "DATASTREAM_TOKEN", hide_env_values = true, value_name = "TOKEN", global = true)]
+    pub(crate) token: Option<String>,
 
     /// How to write what is asked for; by default a table on a terminal, and plain elsewhere.
     #[arg(short, long, value_enum, value_name = "FORMAT", global = true)]

@@ -22,6 +22,7 @@ use clap::{CommandFactory as _, Parser as _};
 use datastream_client::Client;
 
 use args::{Cli, Verb};
+use config::Config;
 use failure::{Code, Failure};
 use output::Output;
 
@@ -50,7 +51,12 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         clap_complete::generate(shell, &mut Cli::command(), "datastream", &mut script);
         return Output::new(cli.output).raw(&script);
     }
-    let client = Client::builder(config::url(cli.url)?).client_name("datastream (command line)").connect();
+    let config = Config::of(cli.url, cli.token)?;
+    let client = Client::builder(config.url()).client_name("datastream (command line)");
+    let client = match config.token() {
+        Some(token) => client.token(token).connect(),
+        None => client.connect(),
+    };
     let mut output = Output::new(cli.output);
     match cli.verb {
         Verb::List { prefix } => read::list(&client, prefix.as_deref(), &mut output).await,
