@@ -9,7 +9,7 @@ use bytes::Bytes;
 use datastream::position::{Position, TOKEN_BYTES};
 
 use super::words::{
-    DEADLINE, NOTHING_KEPT, State, changes, commit, fold, head, history, is_replaced, state_of,
+    DEADLINE, NOTHING_KEPT, State, changes, commit, fold, follow_halves, head, history, is_replaced, state_of,
 };
 use super::{Open, Subject};
 use crate::store::{Operation, Store, Stored};
@@ -104,7 +104,7 @@ pub(super) async fn load_is_the_fold_of_changes(open: Open) {
 /// One who reads while others write sees both halves of each commit, or neither.
 pub(super) async fn changes_never_split_a_commit(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
-    let mut position = head(&store).await;
+    let position = head(&store).await;
     let writer = store.clone();
     let writing = tokio::spawn(async move {
         for round in 0..100 {
@@ -113,19 +113,7 @@ pub(super) async fn changes_never_split_a_commit(open: Open) {
             commit(&writer, halves).await;
         }
     });
-    let mut state = State::new();
-    loop {
-        let last = writing.is_finished();
-        let batch = changes(&store, &position).await;
-        state = fold(state, &batch.changes);
-        assert_eq!(state.get("a"), state.get("b"));
-        position = batch.position;
-        if last {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    writing.await.expect("the writer");
+    let state = follow_halves(&store, position, writing).await;
     assert_eq!(state["a"].value, "99");
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::words::{DEADLINE, State, changes, commit, fold, head, put, refused, state_of};
+use super::words::{DEADLINE, changes, commit, follow_halves, head, put, refused, state_of};
 use super::{ForeignWrite, ForeignWriter, Open, Subject};
 use crate::store::{HistoryQuery, Refused, Store};
 
@@ -44,25 +44,13 @@ pub(super) async fn a_foreign_write_arrives(open: Open) {
 /// One who reads meanwhile sees all of it, or nothing.
 pub(super) async fn a_foreign_transaction_is_never_split(open: Open) {
     let (store, foreign, _kept) = opened(open).await;
-    let mut position = head(&store).await;
+    let position = head(&store).await;
     let writing = tokio::spawn(async move {
         for round in 1..=50 {
             foreign.write(&[write("a", round), write("b", round)]).await;
         }
     });
-    let mut state = State::new();
-    loop {
-        let last = writing.is_finished();
-        let batch = changes(&store, &position).await;
-        state = fold(state, &batch.changes);
-        assert_eq!(state.get("a"), state.get("b"));
-        position = batch.position;
-        if last {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    writing.await.expect("the writer");
+    let state = follow_halves(&store, position, writing).await;
     assert_eq!(state["a"].value, "50");
 }
 

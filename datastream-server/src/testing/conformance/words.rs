@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::position::Position;
+use tokio::task::JoinHandle;
 
 use crate::store::{
     Batch, Change, Commit, CommitError, Operation, Refused, RequestId, Retention, Since, Store, Stored,
@@ -86,4 +87,27 @@ pub(super) fn named(id: &str, digest: u64, operation: Operation) -> Commit {
 
 pub(super) fn put(key: &str, value: impl ToString) -> Operation {
     Operation::put(key, "int", value.to_string())
+}
+
+/// Follows the store from `position` while somebody writes `a` and `b` together, and sees both halves of each
+/// transaction, or neither. Returns what there is at the end.
+pub(super) async fn follow_halves(
+    store: &Arc<dyn Store>,
+    mut position: Position,
+    writing: JoinHandle<()>,
+) -> State {
+    let mut state = State::new();
+    loop {
+        let last = writing.is_finished();
+        let batch = changes(store, &position).await;
+        state = fold(state, &batch.changes);
+        assert_eq!(state.get("a"), state.get("b"));
+        position = batch.position;
+        if last {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    writing.await.expect("the writer");
+    state
 }
