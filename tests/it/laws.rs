@@ -24,14 +24,7 @@ async fn every_store_keeps_the_laws_that_it_claims() {
     for (store, outcomes) in &columns {
         assert_eq!(outcomes.len(), LAWS.len());
         let unclaimed = outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::NotClaimed).count();
-        let foreign = LAWS
-            .iter()
-            .filter(|law| {
-                law.name.contains("foreign_write")
-                    || law.name.contains("foreign_transaction")
-                    || law.name.contains("others_wrote")
-            })
-            .count();
+        let foreign = LAWS.iter().filter(|law| law.needs_foreign_writer()).count();
         assert_eq!(unclaimed, if *store == "memory" { foreign } else { 0 }, "{store} claims what it has");
         for (law, outcome) in outcomes {
             assert!(!matches!(outcome, Outcome::Broken(_)), "{store}: {law}: {outcome:?}");

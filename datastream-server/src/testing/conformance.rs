@@ -67,6 +67,14 @@ pub struct Law {
     run: fn(Open) -> BoxFuture<'static, ()>,
 }
 
+impl Law {
+    /// Whether it is about another program that writes, and asked only of a store that has such.
+    #[must_use]
+    pub fn needs_foreign_writer(&self) -> bool {
+        matches!(self.claim, Claim::Foreign)
+    }
+}
+
 /// What a store has to claim for a law to be asked of it.
 #[derive(Clone, Copy)]
 enum Claim {
