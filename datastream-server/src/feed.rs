@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::registry::{self, Registry, Touch};
+use crate::retry::Pauses;
 use crate::state::State;
 use crate::store::{Batch, Retention, Since, Snapshot, Store, StoreError};
 use crate::unserved::Unserved;
@@ -29,8 +30,8 @@ const UNCONFIRMED: Duration = Duration::from_secs(6);
 const DOORBELL: Duration = Duration::from_millis(50);
 /// How often the store is asked to forget what its retention lets go.
 const COMPACTION: Duration = Duration::from_secs(60);
-/// How long to wait after a failure of the store: at first, and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// How long to wait after a failure of the store.
+const RETRY: Pauses = Pauses::between(Duration::from_millis(50), Duration::from_secs(5));
 
 /// The current state, and the way to hear of the next.
 pub struct Feed {
@@ -157,22 +158,20 @@ impl Feed {
 
     /// Follows the store until dropped.
     pub async fn run(self: Arc<Self>) {
-        let mut retry = RETRY.0;
+        let mut retry = RETRY;
         loop {
             let number = self.looks_begun.fetch_add(1, Ordering::AcqRel) + 1;
             let began = Instant::now();
             let pause = match outlive(self.look_now()).await {
                 Ok(()) => {
                     self.confirm(number, began);
-                    retry = RETRY.0;
+                    retry.reset();
                     SAFETY_POLL
                 }
                 Err(error) => {
                     self.suspect(&error);
-                    let pause = retry;
-                    retry = (retry * 2).min(RETRY.1);
                     // A doorbell would cut the pause short, again and again.
-                    sleep(pause).await;
+                    sleep(retry.next()).await;
                     Duration::ZERO
                 }
             };

@@ -23,6 +23,7 @@ mod history;
 mod incoming;
 mod operation;
 mod registry;
+mod retry;
 mod serve;
 mod service;
 pub mod state;

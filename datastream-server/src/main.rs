@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), StartError> {
     if let Some(Command::Detach) = cli.command {
-        println!("{}", cli.store.detach()?);
+        println!("{}", cli.store.detach().await?);
         return Ok(());
     }
     startup::check_exposure(&cli)?;
@@ -43,7 +43,7 @@ async fn run(cli: Cli) -> Result<(), StartError> {
     let stopped = startup::stopped()?;
     // Before the store is opened: a second server that was started by mistake touches no file.
     let (listener, address) = startup::listen(cli.listen)?;
-    let store = cli.store.open()?;
+    let store = cli.store.open().await?;
     if cli.demo {
         startup::seed(&*store).await?;
     }

@@ -30,6 +30,9 @@ pub(crate) enum StartError {
     #[cfg(feature = "sqlite")]
     #[error("{}", chain(.0))]
     Store(#[from] OpenError),
+    #[cfg(feature = "postgres")]
+    #[error("{}", chain(.0))]
+    Postgres(#[from] datastream_server::stores::postgres::OpenError),
     #[error("memory: keeps nothing that could be taken out: name a store with --store")]
     NothingToDetach,
     #[error("cannot write the sample settings: {}", chain(.0))]

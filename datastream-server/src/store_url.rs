@@ -10,12 +10,14 @@ use std::sync::Arc;
 use datastream::value;
 use datastream_server::store::Store;
 use datastream_server::stores::MemoryStore;
+#[cfg(feature = "postgres")]
+use datastream_server::stores::postgres;
 #[cfg(feature = "sqlite")]
 use datastream_server::stores::sqlite::{self, Options, SqliteStore};
 
 use crate::startup::StartError;
 
-/// A store, by name: `sqlite:FILE`, with options behind a `?`, or `memory:`.
+/// A store, by name: `sqlite:FILE`, with options behind a `?`, `postgres://...`, or `memory:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In this process.
@@ -23,26 +25,36 @@ pub(crate) enum StoreUrl {
     /// A SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(PathBuf, Options),
+    /// A PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<postgres::Address>),
 }
 
 impl StoreUrl {
     /// Opens the store, and makes it where it does not exist.
-    pub(crate) fn open(&self) -> Result<Arc<dyn Store>, StartError> {
+    pub(crate) async fn open(&self) -> Result<Arc<dyn Store>, StartError> {
         match self {
             Self::Memory => Ok(Arc::new(MemoryStore::new())),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, options) => Ok(Arc::new(SqliteStore::open_with(path, options.clone())?)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => Ok(postgres::open((**address).clone()).await?),
         }
     }
 
     /// Takes out of a database what serving it has added. Returns what was done, for people.
-    pub(crate) fn detach(&self) -> Result<String, StartError> {
+    pub(crate) async fn detach(&self) -> Result<String, StartError> {
         match self {
             Self::Memory => Err(StartError::NothingToDetach),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, _) => {
                 let table = sqlite::detach(path)?;
                 Ok(format!("{}: the table {table:?} is as it would be without datastream", path.display()))
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => {
+                let table = postgres::detach((**address).clone()).await?;
+                Ok(format!("{address}: the table {table:?} is as it would be without datastream"))
             }
         }
     }
@@ -63,7 +75,18 @@ impl FromStr for StoreUrl {
             }
             #[cfg(not(feature = "sqlite"))]
             Some(("sqlite", _)) => "this program was built without sqlite; it has memory:",
-            _ => "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data and memory: are",
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => {
+                return Ok(Self::Postgres(Box::new(postgres::Address::parse(text)?)));
+            }
+            #[cfg(not(feature = "postgres"))]
+            Some(("postgres" | "postgresql", _)) => {
+                "this program was built without postgres: cargo build -p datastream-server --features postgres"
+            }
+            _ => {
+                "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data, \
+                 postgres://user@host/database and memory: are"
+            }
         };
         Err(wrong.to_owned())
     }
@@ -93,6 +116,8 @@ impl fmt::Display for StoreUrl {
             Self::Memory => f.write_str("memory:"),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, options) => write!(f, "sqlite:{}?table={}", path.display(), options.table),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(address) => address.fmt(f),
         }
     }
 }

@@ -12,6 +12,8 @@ use datastream::position::Position;
 use tokio::sync::Notify;
 
 use self::history::History;
+#[cfg(feature = "postgres")]
+pub(super) use self::history::Written;
 use crate::store::{
     Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError, Usage,
 };
@@ -31,6 +33,14 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self { history: Mutex::new(History::new()), bell: Notify::new() }
+    }
+
+    /// Brings this store to what another one holds, in one commit.
+    #[cfg(feature = "postgres")]
+    pub(super) fn mirror(&self, rows: Vec<Written>) {
+        if self.history().mirror(rows) {
+            self.bell.notify_one();
+        }
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

@@ -27,9 +27,9 @@ mod thread;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datastream::position::Position;
@@ -45,13 +45,11 @@ use self::past::Past;
 use self::reader::Reader;
 use self::target::Target;
 use self::writer::Writer;
+use super::sweep::Sweep;
 use crate::store::{
     Action, Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError,
     Usage,
 };
-
-/// How long it may take until superseded values are looked for again: the whole log is walked for them.
-const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
 
 /// How a file is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,8 +100,7 @@ pub struct SqliteStore {
     options: Options,
     bell: Arc<Bell>,
     transactions: Arc<AtomicU64>,
-    /// When superseded values were last looked for.
-    swept: Mutex<Option<Instant>>,
+    sweep: Sweep,
     past: Past,
     /// `None` while the file cannot be opened.
     open: RwLock<Option<Open>>,
@@ -147,7 +144,7 @@ impl SqliteStore {
             options,
             bell,
             transactions,
-            swept: Mutex::default(),
+            sweep: Sweep::default(),
             past: Past::default(),
             open: RwLock::new(Some(open)),
         })
@@ -175,16 +172,6 @@ impl SqliteStore {
             tracing::info!(path = %self.path.display(), "the file is served again");
         }
         Ok(open.downgrade())
-    }
-
-    fn is_sweep_due(&self, retention: Retention) -> bool {
-        let interval = (retention.history / 100).min(LONGEST_SWEEP);
-        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = swept.is_none_or(|swept| swept.elapsed() >= interval);
-        if is_due {
-            *swept = Some(Instant::now());
-        }
-        is_due
     }
 
     async fn reopen(&self, old: Option<Open>) -> Result<Open, StoreError> {
@@ -284,7 +271,7 @@ impl Store for SqliteStore {
     /// In steps, between which commits go on. Superseded values are looked for at most a hundred times in the time for
     /// which they are kept, and once an hour.
     async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
-        let mut from = self.is_sweep_due(retention).then_some(0);
+        let mut from = self.sweep.is_due(retention).then_some(0);
         loop {
             let step = move |connection: &_, _: &_| Ok(commit::forget(connection, retention, from)?);
             match opened(&*self.current().await?)?.write(0, step).await {

@@ -11,7 +11,7 @@ use datastream::position::Position;
 
 use crate::store::{
     Action, Batch, Change, Commit, CommitError, Effect, Held, HistoryPage, HistoryQuery, Logged, Operation,
-    RequestId, Retention, Since, Snapshot, Usage,
+    RequestId, Retention, Since, Snapshot, Stored, Usage,
 };
 
 /// How many changes of one key are kept at most, however much time passes between two compactions.
@@ -45,6 +45,22 @@ struct Row {
     commit: u64,
     author: Arc<str>,
     message: Arc<str>,
+}
+
+/// What a key is to hold.
+#[derive(Debug)]
+pub(in crate::stores) struct Written {
+    pub(in crate::stores) key: Arc<str>,
+    /// `None` for a deletion, and for a value that is too large.
+    pub(in crate::stores) value: Option<Stored>,
+    /// The size of a value that is left out.
+    pub(in crate::stores) too_large: Option<u64>,
+}
+
+impl Written {
+    fn of(key: Arc<str>, value: Option<Stored>) -> Self {
+        Self { key, value, too_large: None }
+    }
 }
 
 #[derive(Debug)]
@@ -145,21 +161,49 @@ impl History {
     fn apply(&mut self, commit: &Commit) -> Result<Position, CommitError> {
         let effects = commit.operations.iter().map(|operation| self.decide(operation));
         let effects = effects.collect::<Result<Vec<_>, CommitError>>()?;
-        let written = effects.iter().filter(|effect| !matches!(effect, Effect::Stands)).count() as u64;
-        if written == 0 {
+        if effects.iter().all(|effect| matches!(effect, Effect::Stands)) {
             return Ok(self.standing(&commit.operations));
         }
-        let (first, time) = (self.revision() + 1, SystemTime::now());
-        let end = first + written - 1;
         let changed = commit.operations.iter().zip(effects).filter_map(|(operation, effect)| match effect {
-            Effect::Write(stored) => Some((operation.key.clone(), Some(stored))),
-            Effect::Remove => Some((operation.key.clone(), None)),
+            Effect::Write(stored) => Some(Written::of(operation.key.clone(), Some(stored))),
+            Effect::Remove => Some(Written::of(operation.key.clone(), None)),
             Effect::Stands => None,
         });
-        let (author, message): (Arc<str>, Arc<str>) =
-            (commit.author.as_str().into(), commit.message.as_str().into());
-        for (revision, (key, value)) in (first..).zip(changed) {
-            let change = Change { key: key.clone(), revision, time, value, too_large: None };
+        Ok(self.record(changed.collect(), &commit.author, &commit.message))
+    }
+
+    /// Makes one commit of what differs from what is known, where `rows` is all that there is. Returns whether there was
+    /// any.
+    #[cfg(feature = "postgres")]
+    pub(super) fn mirror(&mut self, rows: Vec<Written>) -> bool {
+        let mut gone: BTreeMap<Arc<str>, ()> = BTreeMap::new();
+        let is_there = |latest: &Latest| latest.change.value.is_some() || latest.change.too_large.is_some();
+        gone.extend(
+            self.latest.iter().filter(|(_, latest)| is_there(latest)).map(|(key, _)| (key.clone(), ())),
+        );
+        let mut changed = Vec::new();
+        for row in rows {
+            gone.remove(&row.key);
+            let known = self.latest.get(&row.key).map(|latest| &latest.change);
+            if known.is_none_or(|known| known.value != row.value || known.too_large != row.too_large) {
+                changed.push(row);
+            }
+        }
+        changed.extend(gone.into_keys().map(|key| Written::of(key, None)));
+        let is_changed = !changed.is_empty();
+        if is_changed {
+            self.record(changed, "", "");
+        }
+        is_changed
+    }
+
+    /// Makes one commit of changes, of which there is one at least.
+    fn record(&mut self, changed: Vec<Written>, author: &str, message: &str) -> Position {
+        let (first, time) = (self.revision() + 1, SystemTime::now());
+        let end = first + changed.len() as u64 - 1;
+        let (author, message): (Arc<str>, Arc<str>) = (author.into(), message.into());
+        for (revision, Written { key, value, too_large }) in (first..).zip(changed) {
+            let change = Change { key: key.clone(), revision, time, value, too_large };
             let row =
                 Row { change: change.clone(), commit: end, author: author.clone(), message: message.clone() };
             self.log.insert(revision, row);
@@ -168,7 +212,7 @@ impl History {
             self.latest.insert(key, Latest { change, commit: end });
         }
         self.end_commit(end, time);
-        Ok(self.head())
+        self.head()
     }
 
     /// Forgets all but the newest changes of `key`.

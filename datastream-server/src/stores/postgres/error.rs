@@ -1,0 +1,268 @@
+//! What PostgreSQL's errors mean to a caller. None of ours holds a value: of what the server says, only its code and its
+//! own words about the connection are kept, since its messages and details quote rows.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+use super::address::Address;
+use crate::store::{CommitError, Refused, StoreError};
+
+/// Why a database could not be opened as a store; each says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Nobody answers there.
+    #[error("cannot reach PostgreSQL at {hosts} ({cause}): start it, or name another with --store")]
+    Unreachable {
+        /// The hosts asked for.
+        hosts: String,
+        /// What failed.
+        cause: String,
+    },
+    /// The server does not let this user in.
+    #[error(
+        "PostgreSQL at {hosts} does not let in the user {user:?} ({cause}): check the user and the password, in PGPASSWORD, \
+         in a file named by PGPASSFILE, or in the URL"
+    )]
+    Refused {
+        /// The hosts asked for.
+        hosts: String,
+        /// The user asked for.
+        user: String,
+        /// Which rule of the server it was.
+        cause: String,
+    },
+    /// There is no such database.
+    #[error("PostgreSQL at {hosts} has no database {database:?}: create it (createdb), or name another")]
+    NoDatabase {
+        /// The hosts asked for.
+        hosts: String,
+        /// The database asked for.
+        database: String,
+    },
+    /// The connection cannot be protected.
+    #[error(
+        "no TLS connection to PostgreSQL at {hosts} ({cause}): its certificate must name that host, and be signed by who is \
+         trusted, which sslrootcert=FILE names; for a network that is trusted, sslmode=disable"
+    )]
+    Tls {
+        /// The hosts asked for.
+        hosts: String,
+        /// What failed.
+        cause: String,
+    },
+    /// The file of certificates cannot be used.
+    #[error(
+        "cannot use the certificates to trust ({cause}): name a file in PEM format with sslrootcert=FILE"
+    )]
+    Roots {
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The server is too old.
+    #[error("PostgreSQL {found} is too old: this needs 13 or newer")]
+    TooOld {
+        /// What the server says of its version.
+        found: String,
+    },
+    /// The database holds its texts in another encoding.
+    #[error(
+        "the database is encoded as {encoding}; only UTF8 can be served: create one with ENCODING 'UTF8'"
+    )]
+    Encoding {
+        /// What the database says.
+        encoding: String,
+    },
+    /// The table cannot be served rightly, or there is none of that name.
+    #[error("the table {table:?} {rule}")]
+    Unfit {
+        /// The name of the table.
+        table: String,
+        /// What is wrong with it, and what to do, in words that follow its name.
+        rule: String,
+    },
+    /// The database serves another table already.
+    #[error(
+        "this database serves the table {served:?}, not {asked:?}: name that one, take it out first (datastream-server \
+         detach), or use another database"
+    )]
+    OtherTable {
+        /// The table that it serves.
+        served: String,
+        /// The table asked for.
+        asked: String,
+    },
+    /// A later version of this program made the schema, and says that this one would misread it.
+    #[error(
+        "the schema datastream was made by a newer version ({found}, known up to {known}); update this program"
+    )]
+    Newer {
+        /// Its version.
+        found: i64,
+        /// The newest that this version knows.
+        known: i64,
+    },
+    /// Somebody removed a part of what the store added.
+    #[error(
+        "the schema datastream lacks a part of what was added to it: take out the rest (datastream-server detach), and \
+         start again; the table itself is whole"
+    )]
+    Incomplete,
+    /// Others have locked the table for too long.
+    #[error("the table {table:?} is locked by another transaction: end it, and try again")]
+    Locked {
+        /// The name of the table.
+        table: String,
+    },
+    /// What has to be done needs more rights.
+    #[error("{what} needs more rights than {user:?} has: {needed}")]
+    Rights {
+        /// What was to be done.
+        what: &'static str,
+        /// The user.
+        user: String,
+        /// Which rights.
+        needed: String,
+    },
+    /// There is nothing to take out of the database.
+    #[error("the database {database:?} holds nothing of datastream")]
+    NotAdopted {
+        /// The database asked for.
+        database: String,
+    },
+    /// Something else failed.
+    #[error("cannot open the database: {0}")]
+    Other(String),
+}
+
+impl OpenError {
+    /// Of a connection that could not be made.
+    pub(super) fn of_connect(address: &Address, error: &Error) -> Self {
+        let (hosts, cause) = (address.hosts(), said(error));
+        let Some(code) = error.code() else {
+            return match error.source() {
+                // The only trace that the driver leaves of why.
+                _ if error.to_string().contains("TLS") => Self::Tls { hosts, cause },
+                _ => Self::Unreachable { hosts, cause },
+            };
+        };
+        match code.code() {
+            "28P01" | "28000" => Self::Refused { hosts, user: address.user().to_owned(), cause },
+            "3D000" => Self::NoDatabase { hosts, database: address.database().to_owned() },
+            _ => Self::Unreachable { hosts, cause },
+        }
+    }
+
+    /// Of a statement that failed while the table was set up.
+    pub(super) fn of(address: &Address, error: &Error) -> Self {
+        match error.code() {
+            Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => {
+                Self::Locked { table: address.table.clone() }
+            }
+            _ => Self::Other(said(error)),
+        }
+    }
+}
+
+/// Of a database that was served, and cannot be reached or used now.
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// What an error says, without what the server quotes of a row: that stands in the message and the detail of errors about
+/// data, so of these only the code is given.
+pub(super) fn said(error: &Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        let is_about_data = matches!(db.code().code().get(..2), Some("22" | "23" | "P0" | "XX"));
+        return if is_about_data {
+            format!("SQLSTATE {}", db.code().code())
+        } else {
+            db.message().to_owned()
+        };
+    }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// A cause that is told in words, and holds nothing of a row.
+pub(super) fn cause(error: &Error) -> Box<dyn StdError + Send + Sync> {
+    said(error).into()
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        let cause = cause(&error);
+        match error.code().map_or("", SqlState::code) {
+            "25006" | "42501" => Self::ReadOnly(cause),
+            "53100" => Self::Full(cause),
+            "XX001" | "XX002" => Self::Corrupt(cause),
+            "42P01" | "3F000" => {
+                Self::Unavailable("what datastream added to the database is gone; restart the server".into())
+            }
+            // Gone, restarting, too many connections; and what is not foreseen, which a retry harms least.
+            _ => Self::Unavailable(cause),
+        }
+    }
+}
+
+/// What keeps one attempt to commit from being made.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// Others are at the same rows: the same may succeed in a moment.
+    Contended,
+    /// The table holds what the log has not: it is to be compared first.
+    Bypassed,
+    /// The commit itself.
+    Failed(CommitError),
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        match error.code() {
+            Some(code) if is_contended(code) => Self::Contended,
+            _ => Self::Failed(CommitError::Store(error.into())),
+        }
+    }
+}
+
+impl From<StoreError> for Attempt {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<CommitError> for Attempt {
+    fn from(error: CommitError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn is_contended(code: &SqlState) -> bool {
+    [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE]
+        .contains(code)
+}
+
+/// Of a write of the user's table: their own constraints, triggers and types may be what speaks against it.
+pub(super) fn of_write(error: Error) -> Attempt {
+    match error.code().map(SqlState::code) {
+        Some(code) if matches!(code.get(..2), Some("22" | "23" | "44" | "P0")) => {
+            Attempt::Failed(Refused::Rules.into())
+        }
+        _ => error.into(),
+    }
+}
+
+/// When others have been at the same rows for too long.
+pub(super) fn contended(waited: Duration) -> StoreError {
+    StoreError::Unavailable(format!("another transaction has held the same rows for {waited:?}").into())
+}

@@ -1,0 +1,197 @@
+//! What is added to a database so that its table can be served, and how it is taken out again.
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Transaction};
+
+use super::address::Address;
+use super::error::OpenError;
+use super::meta::{self, Meta};
+use super::table::{self, Table};
+
+/// The oldest PostgreSQL that has what `schema.sql` uses: `gen_random_uuid` and the numbers of transactions that never
+/// come again.
+const OLDEST: i32 = 130_000;
+/// For how long setting up waits for who writes the table; who stays longer is told of.
+const LOCKS: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL client_min_messages = 'warning'";
+/// Of servers that start at once, one sets up.
+const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('datastream'))";
+
+/// How a table can be served.
+pub(super) enum Served {
+    /// Triggers follow it.
+    Followed(Table),
+    /// The user lacks these rights, so it is read again and again.
+    Polled(Table, String),
+}
+
+/// Sets the database up, or finds that it is, or that it cannot be.
+pub(super) async fn install(client: &mut Client, address: &Address) -> Result<Served, OpenError> {
+    let failed = |error| OpenError::of(address, &error);
+    check_server(client).await?;
+    let table = find(client, address).await?;
+    let meta = meta::read(client).await.map_err(failed)?;
+    if let Some(meta) = &meta {
+        check_meta(meta, &table)?;
+    }
+    let definition = definition(&table);
+    let is_followed = meta.is_some() && table.is_followed(client).await.map_err(failed)?;
+    // A newer version of this program, which says that this one may go on, has definitions of its own.
+    let is_current = meta.as_ref().is_some_and(|meta| meta.is_newer() || meta.definition == definition);
+    let missing = missing_rights(client, &table, meta.is_some()).await.map_err(failed)?;
+    match (&meta, missing) {
+        (Some(_), _) if is_followed && is_current => {}
+        (Some(_), Some(missing)) if is_followed => {
+            tracing::warn!(%missing, "what was added to the database is of another version, and stays");
+        }
+        (_, Some(missing)) => return Ok(Served::Polled(table, missing)),
+        (_, None) => set_up(client, address, &table, &definition).await?,
+    }
+    meta::is_whole(client)
+        .await
+        .map_err(failed)?
+        .then_some(Served::Followed(table))
+        .ok_or(OpenError::Incomplete)
+}
+
+/// The table, if it can be served rightly.
+pub(super) async fn find(client: &Client, address: &Address) -> Result<Table, OpenError> {
+    let found = table::find(client, &address.table).await.map_err(|error| OpenError::of(address, &error))?;
+    let table = found.map_err(|rule| OpenError::Unfit { table: address.table.clone(), rule })?;
+    if !table.may_select {
+        let needed = format!("GRANT SELECT ON {} TO {:?}", table.quoted, address.user());
+        return Err(OpenError::Rights { what: "reading the table", user: address.user().to_owned(), needed });
+    }
+    Ok(table)
+}
+
+async fn check_server(client: &Client) -> Result<(), OpenError> {
+    let settings = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+      current_setting('server_encoding')";
+    let row = client.query_typed_one(settings, &[]).await.map_err(other)?;
+    let (number, found): (i32, String) = (row.try_get(0).map_err(other)?, row.try_get(1).map_err(other)?);
+    let encoding: String = row.try_get(2).map_err(other)?;
+    match number {
+        ..OLDEST => Err(OpenError::TooOld { found }),
+        _ if encoding != "UTF8" => Err(OpenError::Encoding { encoding }),
+        _ => Ok(()),
+    }
+}
+
+fn other(error: tokio_postgres::Error) -> OpenError {
+    OpenError::Other(super::error::said(&error))
+}
+
+fn check_meta(meta: &Meta, table: &Table) -> Result<(), OpenError> {
+    if meta.oldest > meta::SCHEMA {
+        return Err(OpenError::Newer { found: meta.schema_version, known: meta::SCHEMA });
+    }
+    if meta.table != table.name {
+        return Err(OpenError::OtherTable { served: meta.table.clone(), asked: table.name.clone() });
+    }
+    Ok(())
+}
+
+/// What tells whether the database has what this version would add.
+fn definition(table: &Table) -> String {
+    let all = table.fill(include_str!("schema.sql")) + &table.fill(include_str!("triggers.sql"));
+    format!("{:08x}", crc32fast::hash(all.as_bytes()))
+}
+
+/// What setting up takes that this user has not, in words.
+async fn missing_rights(
+    client: &Client,
+    table: &Table,
+    is_set_up: bool,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let row = client
+        .query_typed_one(
+            "SELECT coalesce(
+                (SELECT has_schema_privilege(oid, 'CREATE') AND (NOT $1 OR pg_has_role(nspowner, 'USAGE'))
+                 FROM pg_namespace WHERE nspname = 'datastream'),
+                has_database_privilege(current_database(), 'CREATE')),
+              pg_is_in_recovery(), current_user::text",
+            &[(&is_set_up, Type::BOOL)],
+        )
+        .await?;
+    let (may_create, is_replica, user): (bool, bool, String) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if is_replica {
+        return Ok(Some("this is a replica, which cannot be changed".to_owned()));
+    }
+    let owner = (!table.is_owner).then(|| format!("triggers on {} take its owner's rights", table.quoted));
+    let create = (!may_create).then(|| {
+        format!("the schema datastream takes GRANT CREATE ON DATABASE to {user:?}, or one made for it: CREATE SCHEMA \
+                 datastream AUTHORIZATION {user:?}")
+    });
+    let missing: Vec<_> = owner.into_iter().chain(create).collect();
+    Ok((!missing.is_empty()).then(|| missing.join("; ")))
+}
+
+/// One migration: all of it, or nothing. It is to be repeatable, since another server may have made it meanwhile.
+async fn set_up(
+    client: &mut Client,
+    address: &Address,
+    table: &Table,
+    definition: &str,
+) -> Result<(), OpenError> {
+    let failed = |error| OpenError::of(address, &error);
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(&format!("{LOCKS}; {ONE_AT_A_TIME}")).await.map_err(failed)?;
+    add(&transaction, table, definition).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+async fn add(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    definition: &str,
+) -> Result<(), tokio_postgres::Error> {
+    let had_schema = meta::has_schema(transaction).await?;
+    if !had_schema {
+        transaction.batch_execute("CREATE SCHEMA datastream").await?;
+    }
+    let is_new = meta::read(transaction).await?.is_none();
+    transaction.batch_execute(&table.fill(include_str!("schema.sql"))).await?;
+    transaction.batch_execute(&table.fill(include_str!("triggers.sql"))).await?;
+    let words = if is_new { "message', 'adopted" } else { "author', 'datastream" };
+    if is_new {
+        meta::begin(transaction, &table.name, !had_schema).await?;
+    }
+    meta::put(transaction, "definition", definition).await?;
+    transaction
+        .batch_execute(&format!("SELECT set_config('datastream.{words}', true), datastream.compare()"))
+        .await
+}
+
+/// Takes out of a database all that was added to it. Returns the name of the table.
+pub(super) async fn remove(client: &mut Client, address: &Address) -> Result<String, OpenError> {
+    let failed = |error: tokio_postgres::Error| match error.code().map(tokio_postgres::error::SqlState::code)
+    {
+        Some("42501") => OpenError::Rights {
+            what: "taking datastream out",
+            user: address.user().to_owned(),
+            needed: "it takes the user who added it".to_owned(),
+        },
+        _ => OpenError::of(address, &error),
+    };
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(&format!("{LOCKS}; {ONE_AT_A_TIME}")).await.map_err(failed)?;
+    let Some(meta) = meta::read(&transaction).await.map_err(failed)? else {
+        return Err(OpenError::NotAdopted { database: address.database().to_owned() });
+    };
+    drop_all(&transaction, &meta).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(meta.table)
+}
+
+/// The triggers go with their functions. A schema that others use too, or made for us, stays.
+async fn drop_all(transaction: &Transaction<'_>, meta: &Meta) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(include_str!("remove.sql")).await?;
+    let left = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('datastream'))
+      + (SELECT count(*) FROM pg_proc WHERE pronamespace = to_regnamespace('datastream'))";
+    let left: i64 = transaction.query_typed_one(left, &[]).await?.try_get(0)?;
+    if meta.made_schema && left == 0 {
+        transaction.batch_execute("DROP SCHEMA datastream").await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The user's table: where it is, whether it can be served rightly, and what this user may do with it.
+//!
+//! It needs the four columns of the original, a key that is unique by itself and compared as bytes, and nothing that an
+//! insert of these four would leave open. Whatever else it has is the user's.
+
+use tokio_postgres::types::{Oid, Type};
+use tokio_postgres::{Client, Error, GenericClient, Row};
+
+/// The columns of the original, the types that serve, and what to declare.
+const COLUMNS: [(&str, &[&str], &str); 4] = [
+    ("key", &["text", "character varying"], "text PRIMARY KEY"),
+    ("value", &["bytea", "text", "character varying"], "bytea"),
+    ("value_type", &["text", "character varying"], "text"),
+    ("updated_at", &["timestamp with time zone", "timestamp without time zone"], "timestamptz"),
+];
+
+/// A table that can be served.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    oid: Oid,
+    /// Its schema and name.
+    pub(super) name: String,
+    /// The same, quoted for a statement.
+    pub(super) quoted: String,
+    /// Whether values are text, and not bytes.
+    is_text: bool,
+    /// Whether times are without a zone; they are UTC then.
+    is_zoneless: bool,
+    /// Whether the user has the rights of its owner, which a trigger on it takes.
+    pub(super) is_owner: bool,
+    pub(super) may_select: bool,
+}
+
+/// A name, quoted for a statement.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Looks for a table by its name, which may have its schema in front. The inner error says why it cannot be served
+/// rightly, in words that follow its name.
+pub(super) async fn find(client: &Client, name: &str) -> Result<Result<Table, String>, Error> {
+    let words: Vec<_> = name.splitn(2, '.').map(quoted).collect();
+    let found = client
+        .query_typed_opt(
+            "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
+               c.relhassubclass OR c.relispartition, row_security_active(c.oid), pg_has_role(c.relowner, 'USAGE'),
+               has_table_privilege(c.oid, 'SELECT')
+             FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)",
+            &[(&words.join("."), Type::TEXT)],
+        )
+        .await?;
+    let Some(row) = found else {
+        return Ok(Err(format!(
+            "does not exist; create it: CREATE TABLE {name} (key text PRIMARY KEY, value bytea, value_type text, \
+             updated_at timestamptz DEFAULT now()), or name another with ?table=NAME"
+        )));
+    };
+    if let Some(rule) = kind_unfit(&row)? {
+        return Ok(Err(rule));
+    }
+    let oid: Oid = row.try_get(0)?;
+    let columns = columns(client, oid).await?;
+    if let Some(rule) = columns_unfit(&columns) {
+        return Ok(Err(rule));
+    }
+    if !is_key_unique(client, oid).await? {
+        return Ok(Err(
+            "has no unique key; it needs PRIMARY KEY or UNIQUE on key alone, not deferrable".to_owned()
+        ));
+    }
+    let kind = |name| columns.iter().find(|column| column.name == name).map_or("", |column| &column.kind);
+    let (schema, name): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+    Ok(Ok(Table {
+        oid,
+        quoted: format!("{}.{}", quoted(&schema), quoted(&name)),
+        name: format!("{schema}.{name}"),
+        is_text: kind("value") != "bytea",
+        is_zoneless: kind("updated_at") == "timestamp without time zone",
+        is_owner: row.try_get(7)?,
+        may_select: row.try_get(8)?,
+    }))
+}
+
+/// What speaks against the relation as a whole.
+fn kind_unfit(row: &Row) -> Result<Option<String>, Error> {
+    let (kind, persistence): (&str, &str) = (row.try_get(3)?, row.try_get(4)?);
+    let (has_parts, hides_rows): (bool, bool) = (row.try_get(5)?, row.try_get(6)?);
+    let rule = match (kind, persistence) {
+        ("p", _) => "is partitioned; triggers can follow a plain table only",
+        ("v" | "m" | "f", _) => "is a view or a foreign table; triggers can follow a plain table only",
+        ("r", "p") if has_parts => "inherits or is inherited from; triggers can follow a plain table only",
+        ("r", "p") if hides_rows => {
+            "hides rows from this user (row level security); let it see all rows (BYPASSRLS)"
+        }
+        ("r", "p") => return Ok(None),
+        ("r", _) => "is not logged, so that a crash empties it: ALTER TABLE ... SET LOGGED",
+        _ => "is no table",
+    };
+    Ok(Some(rule.to_owned()))
+}
+
+struct Column {
+    name: String,
+    kind: String,
+    is_generated: bool,
+    /// An insert without it fails.
+    needs_value: bool,
+    /// Other bytes are another text.
+    is_exact: bool,
+}
+
+async fn columns(client: &Client, oid: Oid) -> Result<Vec<Column>, Error> {
+    let rows = client
+        .query_typed(
+            "SELECT a.attname::text, format_type(a.atttypid, NULL), a.attgenerated <> '',
+               a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', coalesce(c.collisdeterministic, true)
+             FROM pg_attribute AS a LEFT JOIN pg_collation AS c ON c.oid = a.attcollation
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+            &[(&oid, Type::OID)],
+        )
+        .await?;
+    let column = |row: &Row| {
+        Ok(Column {
+            name: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            is_generated: row.try_get(2)?,
+            needs_value: row.try_get(3)?,
+            is_exact: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(column).collect()
+}
+
+fn columns_unfit(columns: &[Column]) -> Option<String> {
+    for (wanted, kinds, declared) in COLUMNS {
+        let Some(column) = columns.iter().find(|column| column.name == wanted) else {
+            return Some(format!("has no column {wanted}; it needs {wanted} {declared}"));
+        };
+        if !kinds.contains(&&*column.kind) {
+            return Some(format!("is declared with {wanted} {}; it needs {wanted} {declared}", column.kind));
+        }
+        if column.is_generated {
+            return Some(format!("computes its column {wanted}; it must be stored"));
+        }
+        if wanted == "key" && !column.is_exact {
+            return Some("compares its keys by a collation that takes some for others; it needs key text COLLATE \"C\"".to_owned());
+        }
+    }
+    let ours = |column: &&Column| COLUMNS.iter().any(|(name, ..)| column.name == *name);
+    let needy = columns.iter().find(|column| column.needs_value && !ours(column))?;
+    Some(format!("needs a value in its column {:?}, which a push has not; give it a default", needy.name))
+}
+
+/// A constraint that is checked late is none that ON CONFLICT could use.
+async fn is_key_unique(client: &Client, oid: Oid) -> Result<bool, Error> {
+    let row = client
+        .query_typed_one(
+            "SELECT EXISTS (
+               SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+               WHERE i.indrelid = $1 AND a.attname = 'key' AND i.indnkeyatts = 1 AND i.indisunique AND i.indisvalid
+                 AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL)",
+            &[(&oid, Type::OID)],
+        )
+        .await?;
+    row.try_get(0)
+}
+
+impl Table {
+    /// Whether our triggers are on it, and fire always.
+    pub(super) async fn is_followed(&self, client: &impl GenericClient) -> Result<bool, Error> {
+        let row = client
+            .query_typed_one(
+                "SELECT count(*) = 3 FROM pg_trigger AS t
+                 WHERE t.tgenabled = 'A' AND (t.tgrelid, t.tgname::text, t.tgfoid) IN (
+                   ($1, 'datastream_follow', to_regprocedure('datastream.follow()')),
+                   ($1, 'datastream_truncate', to_regprocedure('datastream.note_truncation()')),
+                   (to_regclass('datastream.truncated'), 'datastream_truncated',
+                     to_regprocedure('datastream.follow_truncation()')))",
+                &[(&self.oid, Type::OID)],
+            )
+            .await?;
+        row.try_get(0)
+    }
+
+    /// A statement for this table: the words in braces are filled in.
+    pub(super) fn fill(&self, sql: &str) -> String {
+        let mut filled = sql.replace("{table}", &self.quoted);
+        for row in ["NEW", "held"] {
+            filled = filled
+                .replace(&format!("{{{row}.value}}"), &self.bytes(&format!("{row}.value")))
+                .replace(&format!("{{{row}.value_type}}"), &self.type_of(row))
+                .replace(&format!("{{{row}.updated_at}}"), &self.time(&format!("{row}.updated_at")));
+        }
+        filled
+            .replace("{$value}", if self.is_text { "convert_from($2, 'UTF8')" } else { "$2" })
+            .replace("{now}", if self.is_zoneless { "now() AT TIME ZONE 'UTC'" } else { "now()" })
+    }
+
+    fn bytes(&self, value: &str) -> String {
+        if self.is_text { format!("convert_to({value}, 'UTF8')") } else { value.to_owned() }
+    }
+
+    /// A value without a type has that of its column.
+    fn type_of(&self, row: &str) -> String {
+        let default = if self.is_text { "string" } else { "bytes" };
+        format!("coalesce(nullif({row}.value_type, ''), '{default}')")
+    }
+
+    fn time(&self, time: &str) -> String {
+        if self.is_zoneless { format!("({time} AT TIME ZONE 'UTC')") } else { time.to_owned() }
+    }
+}
