@@ -47,6 +47,8 @@ mod model;
 mod network;
 mod originals_file;
 mod originals_writer;
+#[cfg(target_os = "linux")]
+mod postgres;
 mod process;
 mod proxy;
 mod pushers;

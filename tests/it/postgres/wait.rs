@@ -1,0 +1,17 @@
+//! Waiting for what another process does.
+
+use std::time::{Duration, Instant};
+
+use crate::wire::DEADLINE;
+
+/// Waits until there is something to return; fails the test when the deadline passes.
+pub(super) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = poll() {
+            return found;
+        }
+        assert!(began.elapsed() < DEADLINE, "took too long: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
