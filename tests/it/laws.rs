@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datastream_server::store::Store;
 use datastream_server::stores::MemoryStore;
+use datastream_server::stores::postgres::{self, Address};
 use datastream_server::stores::sqlite::SqliteStore;
 use datastream_server::testing::conformance::{
     self, ForeignWrite, ForeignWriter, LAWS, Open, Outcome, Subject,
@@ -13,9 +14,13 @@ use datastream_server::testing::conformance::{
 use futures_util::FutureExt as _;
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::postgres::Cluster;
+use crate::store_postgres::TABLE;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_store_keeps_the_laws_that_it_claims() {
-    let stores = [("memory", memory()), ("sqlite", sqlite())];
+    let cluster = Cluster::shared();
+    let stores = [("memory", memory()), ("sqlite", sqlite()), ("postgres", postgres(&cluster))];
     let mut columns = Vec::new();
     for (name, open) in stores {
         columns.push((name, conformance::run(open).await));
@@ -77,6 +82,45 @@ fn sqlite() -> Open {
         }
         .boxed()
     })
+}
+
+fn postgres(cluster: &Cluster) -> Open {
+    let cluster = cluster.clone();
+    Arc::new(move || {
+        let cluster = cluster.clone();
+        async move {
+            let database = cluster.database();
+            database.psql(TABLE);
+            let address = Address::parse(&database.url()).expect("an address");
+            let store = postgres::open(address).await.expect("the table can be served");
+            let foreign = Some(Box::new(Other(database.connect().await.into())) as Box<dyn ForeignWriter>);
+            Subject { store, foreign, kept: Box::new(database) }
+        }
+        .boxed()
+    })
+}
+
+/// A program with a connection of its own.
+struct Other(tokio::sync::Mutex<tokio_postgres::Client>);
+
+#[async_trait]
+impl ForeignWriter for Other {
+    async fn write(&self, transaction: &[ForeignWrite]) {
+        let mut client = self.0.lock().await;
+        let writing = client.transaction().await.expect("a transaction");
+        for ForeignWrite { key, value } in transaction {
+            let written = match value {
+                Some((value_type, text)) => {
+                    let put = "INSERT INTO data (key, value, value_type) VALUES ($1, $2, $3)
+                      ON CONFLICT (key) DO UPDATE SET value = excluded.value, value_type = excluded.value_type";
+                    writing.execute(put, &[key, &text.as_bytes(), value_type]).await
+                }
+                None => writing.execute("DELETE FROM data WHERE key = $1", &[key]).await,
+            };
+            written.expect("the table can be written");
+        }
+        writing.commit().await.expect("it is committed");
+    }
 }
 
 /// A program that opens the file for each of its transactions.

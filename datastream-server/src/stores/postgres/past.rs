@@ -23,7 +23,8 @@ pub(super) async fn page(client: &mut Client, query: &HistoryQuery) -> Result<Hi
     let sql = format!(
         "SELECT {CHANGE}, token, author, message FROM (
            SELECT log.*, token, sum(octet_length(key) + coalesce(octet_length(value), 0))
-             OVER (ORDER BY log.revision DESC, key DESC) AS bytes
+             OVER (ORDER BY log.revision DESC, key DESC) AS bytes,
+             row_number() OVER (ORDER BY log.revision DESC, key DESC) AS number
            FROM (
              SELECT * FROM datastream.log
              WHERE (revision, key) < ($1, $3) AND octet_length(key) <= 512 AND coalesce(octet_length(type), 0) <= 256
@@ -31,10 +32,10 @@ pub(super) async fn page(client: &mut Client, query: &HistoryQuery) -> Result<Hi
              ORDER BY revision DESC, key DESC LIMIT $4
            ) AS log LEFT JOIN datastream.token USING (revision)
          ) AS log
-         WHERE bytes - octet_length(key) - coalesce(octet_length(value), 0) <= $7
+         WHERE bytes - octet_length(key) - coalesce(octet_length(value), 0) <= $7 OR number <= 2
          ORDER BY revision DESC, key DESC"
     );
-    // One more than is asked for, which tells that there is more.
+    // One more than is asked for, and than fits, which tells that there is more.
     let (limit, bytes) = (as_sql(query.limit as u64 + 1), as_sql(query.bytes as u64));
     let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
         (&as_sql(revision), Type::INT8),
