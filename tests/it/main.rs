@@ -49,6 +49,8 @@ mod originals_file;
 mod originals_writer;
 #[cfg(target_os = "linux")]
 mod postgres;
+#[cfg(target_os = "linux")]
+mod postgres_crowd;
 mod process;
 mod proxy;
 mod pushers;
@@ -66,6 +68,8 @@ mod shutdown;
 mod small_disk;
 mod store_busy;
 mod store_memory;
+#[cfg(target_os = "linux")]
+mod store_postgres;
 mod store_sqlite;
 mod strangers;
 mod wire;

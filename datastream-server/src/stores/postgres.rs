@@ -127,7 +127,7 @@ impl PostgresStore {
         &self,
         attempt: impl for<'c> Fn(&'c mut Client, Arc<table::Table>) -> BoxFuture<'c, Result<T, Attempt>>,
     ) -> Result<T, CommitError> {
-        let (began, mut pauses) = (Instant::now(), GIVE_WAY);
+        let (began, mut pauses, mut was_bypassed) = (Instant::now(), GIVE_WAY, false);
         loop {
             let table = self.upkeep.table();
             match self.writer.run(ANSWER, |client| attempt(client, table)).await {
@@ -137,6 +137,8 @@ impl PostgresStore {
                 }
                 Err(Attempt::Failed(error)) => return Err(error),
                 Err(_) if began.elapsed() >= CONTENTION => return Err(contended(CONTENTION).into()),
+                // Somebody may have made the key between two looks; else it will be the same again.
+                Err(Attempt::Bypassed) if !std::mem::replace(&mut was_bypassed, true) => {}
                 Err(Attempt::Bypassed) => {
                     self.writer.run(LONG_ANSWER, |client| commit::compare(client).boxed()).await?;
                 }

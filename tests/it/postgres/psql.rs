@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
 
-use crate::wire::DEADLINE;
+use super::wait::DEADLINE;
 
 use super::programs;
 

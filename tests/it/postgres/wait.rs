@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::wire::DEADLINE;
+/// How long anything of a test may take.
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until there is something to return; fails the test when the deadline passes.
 pub(super) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {

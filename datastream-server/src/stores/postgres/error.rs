@@ -1,7 +1,7 @@
 //! What PostgreSQL's errors mean to a caller. None of ours holds a value: of what the server says, only its code and its
 //! own words about the connection are kept, since its messages and details quote rows.
 
-use std::error::Error as StdError;
+use std::error::Error as _;
 use std::time::Duration;
 
 use tokio_postgres::Error;
@@ -174,16 +174,13 @@ impl From<OpenError> for StoreError {
     }
 }
 
-/// What an error says, without what the server quotes of a row: that stands in the message and the detail of errors about
-/// data, so of these only the code is given.
+/// What an error says, without what the server quotes of a row. That stands in errors about data, and in what triggers of
+/// the user's say, so what is not known to be about something else is told by its code.
 pub(super) fn said(error: &Error) -> String {
     if let Some(db) = error.as_db_error() {
-        let is_about_data = matches!(db.code().code().get(..2), Some("22" | "23" | "P0" | "XX"));
-        return if is_about_data {
-            format!("SQLSTATE {}", db.code().code())
-        } else {
-            db.message().to_owned()
-        };
+        let about = ["08", "0A", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58"];
+        let is_told = db.code().code().get(..2).is_some_and(|class| about.contains(&class));
+        return if is_told { db.message().to_owned() } else { code(error) };
     }
     let mut text = error.to_string();
     let mut source = error.source();
@@ -194,24 +191,29 @@ pub(super) fn said(error: &Error) -> String {
     text
 }
 
-/// A cause that is told in words, and holds nothing of a row.
-pub(super) fn cause(error: &Error) -> Box<dyn StdError + Send + Sync> {
-    said(error).into()
+fn code(error: &Error) -> String {
+    format!("SQLSTATE {}", error.code().map_or("unknown", SqlState::code))
 }
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        let cause = cause(&error);
-        match error.code().map_or("", SqlState::code) {
-            "25006" | "42501" => Self::ReadOnly(cause),
-            "53100" => Self::Full(cause),
-            "XX001" | "XX002" => Self::Corrupt(cause),
-            "42P01" | "3F000" => {
-                Self::Unavailable("what datastream added to the database is gone; restart the server".into())
-            }
-            // Gone, restarting, too many connections; and what is not foreseen, which a retry harms least.
-            _ => Self::Unavailable(cause),
+        let cause = said(&error);
+        told(&error, cause)
+    }
+}
+
+/// By what the caller can do about it.
+fn told(error: &Error, cause: String) -> StoreError {
+    match error.code().map_or("", SqlState::code) {
+        "25006" | "42501" => StoreError::ReadOnly(cause.into()),
+        "53100" => StoreError::Full(cause.into()),
+        "XX001" | "XX002" => StoreError::Corrupt(cause.into()),
+        "42P01" | "3F000" => {
+            let gone = "the table, or what datastream added to the database, is gone";
+            StoreError::Unavailable(gone.into())
         }
+        // Gone, restarting, too many connections; and what is not foreseen, which a retry harms least.
+        _ => StoreError::Unavailable(cause.into()),
     }
 }
 
@@ -257,6 +259,9 @@ pub(super) fn of_write(error: Error) -> Attempt {
     match error.code().map(SqlState::code) {
         Some(code) if matches!(code.get(..2), Some("22" | "23" | "44" | "P0")) => {
             Attempt::Failed(Refused::Rules.into())
+        }
+        Some(_) if !error.code().is_some_and(is_contended) => {
+            Attempt::Failed(CommitError::Store(told(&error, code(&error))))
         }
         _ => error.into(),
     }

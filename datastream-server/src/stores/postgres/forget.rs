@@ -34,6 +34,7 @@ pub(super) async fn step(
         None => compacted_to,
     };
     let requests = forget_requests(client, retention).await?;
+    client.batch_execute("DELETE FROM datastream.pending").await?;
     let more = tokens == STEP as u64 || requests == STEP as u64 || to < compacted_to;
     Ok(Forgotten {
         compacted_to: compacted_to.cast_unsigned(),

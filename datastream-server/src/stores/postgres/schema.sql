@@ -89,52 +89,25 @@ BEGIN
   RETURN mine;
 END $$;
 
--- Notes what a key holds when this transaction ends; the last note of a transaction stands. A key that no index would
--- hold is left out, so that its writer does not fail.
-CREATE OR REPLACE FUNCTION datastream.note(changed text, held bytea, held_type text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF octet_length(changed) <= 2000 THEN
-    INSERT INTO datastream.log (revision, key, type, time, author, message, request_id, value)
-    VALUES (datastream.turn(), changed, CASE WHEN held IS NOT NULL THEN held_type END, clock_timestamp(),
-      left(nullif(current_setting('datastream.author', true), ''), 1024),
-      left(nullif(current_setting('datastream.message', true), ''), 1024),
-      left(nullif(current_setting('datastream.request', true), ''), 1024), held)
-    ON CONFLICT (revision, key) DO UPDATE SET value = excluded.value, type = excluded.type, time = excluded.time;
-  END IF;
-END $$;
-
--- Follows the rows of the table. A key that was renamed is a tombstone and a value.
-CREATE OR REPLACE FUNCTION datastream.follow() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF TG_OP = 'UPDATE' AND NEW.key IS NOT DISTINCT FROM OLD.key THEN
-    IF (NEW.value, NEW.value_type) IS DISTINCT FROM (OLD.value, OLD.value_type) THEN
-      PERFORM datastream.note(NEW.key, {NEW.value}, {NEW.value_type});
-    END IF;
-    RETURN NULL;
-  END IF;
-  IF TG_OP <> 'INSERT' AND OLD.value IS NOT NULL THEN
-    PERFORM datastream.note(OLD.key, NULL, NULL);
-  END IF;
-  IF TG_OP <> 'DELETE' AND NEW.value IS NOT NULL THEN
-    PERFORM datastream.note(NEW.key, {NEW.value}, {NEW.value_type});
-  END IF;
-  RETURN NULL;
-END $$;
-
--- Where the table is not what the log says: rows that were written past the triggers.
-CREATE OR REPLACE VIEW datastream.difference AS
-SELECT coalesce(held.key, logged.key) AS key, held.value, held.type, held.time
-FROM (
-  SELECT key::text COLLATE "C" AS key, {held.value} AS value, {held.value_type} AS type, {held.updated_at} AS time
-  FROM {table} AS held WHERE held.value IS NOT NULL AND held.key IS NOT NULL AND octet_length(held.key) <= 2000
-) AS held
-FULL JOIN (
-  SELECT * FROM (SELECT DISTINCT ON (key) key, value, type FROM datastream.log ORDER BY key, revision DESC) AS latest
-  WHERE value IS NOT NULL
-) AS logged ON held.key = logged.key
-WHERE (held.value, held.type) IS DISTINCT FROM (logged.value, logged.type);
+-- Where the table is not what the log says: rows that were written past the triggers. A function and not a view, which
+-- would keep the table from being dropped or altered.
+CREATE OR REPLACE FUNCTION datastream.difference() RETURNS TABLE (key text, value bytea, type text, updated_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(held.key, logged.key), held.value, held.type, held.updated_at
+  FROM (
+    SELECT held.key::text COLLATE "C" AS key, {held.value} AS value, {held.value_type} AS type,
+      {held.updated_at} AS updated_at
+    FROM {table} AS held
+    WHERE held.value IS NOT NULL AND held.key IS NOT NULL AND octet_length(held.key) <= 2000
+  ) AS held
+  FULL JOIN (
+    SELECT * FROM (
+      SELECT DISTINCT ON (log.key) log.key, log.value, log.type FROM datastream.log AS log
+      ORDER BY log.key, log.revision DESC
+    ) AS latest WHERE latest.value IS NOT NULL
+  ) AS logged ON held.key = logged.key
+  WHERE (held.value, held.type) IS DISTINCT FROM (logged.value, logged.type)
+$$;
 
 -- Brings the log to what the table holds. Returns how many keys differed. The table is looked at before the turn is
 -- taken, since it may be large; what differs then is looked for once more.
@@ -144,34 +117,65 @@ DECLARE
   mine bigint;
   changed bigint := 0;
 BEGIN
-  IF EXISTS (SELECT FROM datastream.difference) THEN
+  IF EXISTS (SELECT FROM datastream.difference()) THEN
     mine := datastream.turn();
     INSERT INTO datastream.log (revision, key, type, time, author, message, value)
-    SELECT mine, key, CASE WHEN value IS NOT NULL THEN type END, coalesce(time, clock_timestamp()),
+    SELECT mine, key, CASE WHEN value IS NOT NULL THEN type END, coalesce(updated_at, clock_timestamp()),
       nullif(current_setting('datastream.author', true), ''), nullif(current_setting('datastream.message', true), ''),
       value
-    FROM datastream.difference
+    FROM datastream.difference()
     ON CONFLICT (revision, key) DO UPDATE SET value = excluded.value, type = excluded.type, time = excluded.time;
     GET DIAGNOSTICS changed = ROW_COUNT;
   END IF;
   RETURN changed;
 END $$;
 
--- TRUNCATE has no rows to follow: it leaves a note here, at which the table is compared when the transaction ends.
-CREATE TABLE IF NOT EXISTS datastream.truncated ();
-CREATE OR REPLACE FUNCTION datastream.note_truncation() RETURNS trigger
+-- What this transaction has changed, in that order, until it is committed; key NULL stands for a truncation. Whoever sees
+-- a row may delete it: its transaction has ended. Not logged, since nothing of it outlives a crash.
+--
+-- The rows of the user's table are not followed late themselves, since a table with such triggers cannot be altered or
+-- truncated by a transaction that has written it.
+CREATE UNLOGGED TABLE IF NOT EXISTS datastream.pending (key text, value bytea, type text);
+
+-- Notes the rows of the table. A key that was renamed is a tombstone and a value. A key that no index would hold is left
+-- out, so that its writer does not fail.
+CREATE OR REPLACE FUNCTION datastream.note() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  INSERT INTO datastream.truncated DEFAULT VALUES;
-  RETURN NULL;
-END $$;
-CREATE OR REPLACE FUNCTION datastream.follow_truncation() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  PERFORM datastream.compare();
-  DELETE FROM datastream.truncated;
+  IF TG_OP = 'TRUNCATE' THEN
+    INSERT INTO datastream.pending DEFAULT VALUES;
+    RETURN NULL;
+  END IF;
+  IF TG_OP = 'UPDATE' AND NEW.key IS NOT DISTINCT FROM OLD.key THEN
+    IF (NEW.value, NEW.value_type) IS NOT DISTINCT FROM (OLD.value, OLD.value_type) THEN
+      RETURN NULL;
+    END IF;
+  ELSIF TG_OP <> 'INSERT' AND OLD.value IS NOT NULL AND octet_length(OLD.key) <= 2000 THEN
+    INSERT INTO datastream.pending (key) VALUES (OLD.key);
+  END IF;
+  IF TG_OP <> 'DELETE' AND octet_length(NEW.key) <= 2000 AND (NEW.value IS NOT NULL OR TG_OP = 'UPDATE') THEN
+    INSERT INTO datastream.pending (key, value, type)
+    VALUES (NEW.key, {NEW.value}, CASE WHEN NEW.value IS NOT NULL THEN {NEW.value_type} END);
+  END IF;
   RETURN NULL;
 END $$;
 
-REVOKE ALL ON FUNCTION datastream.turn(), datastream.note(text, bytea, text), datastream.follow(), datastream.compare(),
-  datastream.note_truncation(), datastream.follow_truncation() FROM PUBLIC;
+-- Moves a note into the log, when the transaction is about to be committed; the last one of a key stands.
+CREATE OR REPLACE FUNCTION datastream.follow() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NEW.key IS NULL THEN
+    PERFORM datastream.compare();
+    RETURN NULL;
+  END IF;
+  INSERT INTO datastream.log (revision, key, type, time, author, message, request_id, value)
+  VALUES (datastream.turn(), NEW.key, NEW.type, clock_timestamp(),
+    left(nullif(current_setting('datastream.author', true), ''), 1024),
+    left(nullif(current_setting('datastream.message', true), ''), 1024),
+    left(nullif(current_setting('datastream.request', true), ''), 1024), NEW.value)
+  ON CONFLICT (revision, key) DO UPDATE SET value = excluded.value, type = excluded.type, time = excluded.time;
+  RETURN NULL;
+END $$;
+
+REVOKE ALL ON FUNCTION datastream.turn(), datastream.difference(), datastream.compare(), datastream.note(),
+  datastream.follow() FROM PUBLIC;

@@ -172,10 +172,9 @@ impl Table {
             .query_typed_one(
                 "SELECT count(*) = 3 FROM pg_trigger AS t
                  WHERE t.tgenabled = 'A' AND (t.tgrelid, t.tgname::text, t.tgfoid) IN (
-                   ($1, 'datastream_follow', to_regprocedure('datastream.follow()')),
-                   ($1, 'datastream_truncate', to_regprocedure('datastream.note_truncation()')),
-                   (to_regclass('datastream.truncated'), 'datastream_truncated',
-                     to_regprocedure('datastream.follow_truncation()')))",
+                   ($1, 'datastream_note', to_regprocedure('datastream.note()')),
+                   ($1, 'datastream_truncate', to_regprocedure('datastream.note()')),
+                   (to_regclass('datastream.pending'), 'datastream_follow', to_regprocedure('datastream.follow()')))",
                 &[(&self.oid, Type::OID)],
             )
             .await?;

@@ -1,37 +1,13 @@
-//! PostgreSQL for tests: clusters, poolers and standbys of their own, from the packages of Debian.
-//!
-//! Start with [`Cluster::shared`] and [`Cluster::database`]. Who ends a server, or changes its settings, starts one for
-//! itself: [`Cluster::start`], or a [`Setup`]. Everything is on 127.0.0.1 and in temporary folders, and ends with the
-//! test, also when that is killed. What is not installed fails the test, and says what to install.
-
-mod account;
-mod certificates;
-mod cluster;
-mod daemon;
-mod database;
-mod pooler;
-mod port;
-mod processes;
-mod programs;
-mod psql;
-mod role;
-mod server;
-mod setup;
-mod standby;
-mod wait;
+//! Laws of the harness itself.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-pub(crate) use self::certificates::Certificates;
-pub(crate) use self::cluster::Cluster;
-pub(crate) use self::pooler::Pooler;
-pub(crate) use self::psql::psql;
-pub(crate) use self::setup::Setup;
-pub(crate) use self::standby::Standby;
-use self::wait::until;
+use super::processes;
+use super::wait::until;
+use super::{Certificates, Cluster, Pooler, Setup, Standby, psql};
 
 #[tokio::test]
 async fn a_database_is_empty_and_belongs_to_one_test() {
@@ -154,7 +130,11 @@ fn a_cluster_ends_when_the_test_program_is_killed() {
         return hold();
     }
     let mut command = Command::new(std::env::current_exe().expect("a running test has a path"));
-    command.args(["--exact", "postgres::a_cluster_ends_when_the_test_program_is_killed", "--nocapture"]);
+    command.args([
+        "--exact",
+        "postgres::tests::a_cluster_ends_when_the_test_program_is_killed",
+        "--nocapture",
+    ]);
     command.env(HELD, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut holder = command.spawn().expect("it can be run");
     let mut lines =

@@ -1,0 +1,79 @@
+//! The user's own triggers and constraints, which may speak against a push.
+
+use datastream_server::store::{Commit, CommitError, Operation, Refused};
+
+use super::{commit, served, state};
+
+/// A function that a trigger calls before each row.
+fn before(event: &str, body: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {body} END';
+         DROP TRIGGER IF EXISTS theirs ON data;
+         CREATE TRIGGER theirs BEFORE {event} ON data FOR EACH ROW EXECUTE FUNCTION theirs()"
+    )
+}
+
+#[tokio::test]
+async fn what_their_rules_refuse_is_refused_by_key_and_leaves_no_trace() {
+    let (database, store) = served().await;
+    commit(&store, [Operation::put("old", "int", "1")]).await;
+    let put = |value: &'static str| ["other", "key"].map(|key| Operation::put(key, "int", value));
+    let delete = || ["old", "key"].map(Operation::delete);
+    let raise = before("INSERT OR UPDATE", "RAISE EXCEPTION ''secret 7''; RETURN NEW;");
+    let cases = [
+        ("ALTER TABLE data ADD CHECK (value <> '7')".to_owned(), put("7")),
+        ("ALTER TABLE data ADD UNIQUE (value)".to_owned(), put("8")),
+        (raise, put("9")),
+        (before("INSERT", "RETURN NULL;"), put("10")),
+        (before("DELETE", "RETURN NULL;"), delete()),
+    ];
+    for (rule, operations) in cases {
+        database.psql(&format!("BEGIN; {rule}; COMMIT"));
+        let refused = store.commit(Commit { operations: operations.into(), ..Commit::default() }).await;
+        match refused {
+            Err(CommitError::Refused { key: Some(_), why: Refused::Rules }) => {}
+            other => panic!("{rule}: {other:?}"),
+        }
+        assert_eq!(state(&store).await, [("old".to_owned(), "1".to_owned())], "{rule}");
+        database.psql("DROP TRIGGER IF EXISTS theirs ON data; ALTER TABLE data DROP CONSTRAINT IF EXISTS data_value_check,
+                       DROP CONSTRAINT IF EXISTS data_value_key");
+    }
+}
+
+/// Not even where a trigger gives its error a code that speaks of something else.
+#[tokio::test]
+async fn what_their_triggers_say_is_not_passed_on() {
+    let (database, store) = served().await;
+    database.psql(&before("INSERT", "RAISE EXCEPTION ''secret 7'' USING ERRCODE = ''55000''; RETURN NEW;"));
+    let failed = store.commit(Commit::one(Operation::put("a", "int", "7"))).await.expect_err("it raises");
+    let told = format!("{failed} {failed:?} {:?}", std::error::Error::source(&failed));
+    assert!(told.contains("55000") && !told.contains("secret"), "{told}");
+}
+
+/// It is checked when all else of the transaction is done.
+#[tokio::test]
+async fn a_constraint_that_is_checked_late_refuses_as_well() {
+    let (database, store) = served().await;
+    database.psql(
+        "CREATE TABLE known (key text PRIMARY KEY); INSERT INTO known VALUES ('known');
+                   ALTER TABLE data ADD FOREIGN KEY (key) REFERENCES known DEFERRABLE INITIALLY DEFERRED",
+    );
+    commit(&store, [Operation::put("known", "int", "1")]).await;
+    let refused = store.commit(Commit::one(Operation::put("unknown", "int", "1"))).await;
+    assert!(matches!(refused, Err(CommitError::Refused { why: Refused::Rules, .. })), "{refused:?}");
+    assert_eq!(state(&store).await.len(), 1);
+}
+
+/// What is told to others is what the row is.
+#[tokio::test]
+async fn a_trigger_that_changes_a_value_is_followed() {
+    let (database, store) = served().await;
+    database.psql(&before("INSERT OR UPDATE", "NEW.value := ''0''; RETURN NEW;"));
+    commit(&store, [Operation::put("a", "int", "7")]).await;
+    assert_eq!(state(&store).await, [("a".to_owned(), "0".to_owned())]);
+    let refused = store.commit(Commit::one(Operation::put("a", "int", "7"))).await;
+    assert!(
+        matches!(refused, Err(CommitError::Refused { why: Refused::Rules, .. })),
+        "nothing comes of it: {refused:?}"
+    );
+}
