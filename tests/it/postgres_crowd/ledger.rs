@@ -1,0 +1,86 @@
+//! What the database holds in the end, by SQL.
+
+use std::collections::BTreeMap;
+
+use crate::postgres::Database;
+
+/// The laws of the log. Each counts what breaks it.
+const LAWS: [(&str, &str); 7] = [
+    ("the first revision is 1", "SELECT abs(min(revision) - 1) FROM datastream.token"),
+    ("no revision is left out", "SELECT max(revision) - count(*) FROM datastream.token"),
+    ("a transaction has one revision", "SELECT count(*) - count(DISTINCT transaction) FROM datastream.token"),
+    (
+        "revisions are in the order of commits",
+        "SELECT count(*) FROM (
+           SELECT made, lag(made) OVER (ORDER BY revision) AS before
+           FROM (SELECT revision, pg_xact_commit_timestamp(transaction::xid) AS made FROM datastream.token) AS commits
+         ) AS commits WHERE made IS NULL OR made < before",
+    ),
+    (
+        "a change is of a revision",
+        "SELECT count(*) FROM datastream.log LEFT JOIN datastream.token USING (revision) WHERE token IS NULL",
+    ),
+    (
+        "the table is what the log makes of nothing",
+        "SELECT count(*) FROM data FULL JOIN (
+           SELECT * FROM (SELECT DISTINCT ON (key) key, value, type FROM datastream.log ORDER BY key, revision DESC)
+             AS latest WHERE value IS NOT NULL
+         ) AS logged ON logged.key = data.key
+         WHERE (data.value, data.value_type) IS DISTINCT FROM (logged.value, logged.type)",
+    ),
+    (
+        "what was rolled back is in no log",
+        "SELECT count(*) FROM datastream.log WHERE value IN ('rolled back', 'not yet')",
+    ),
+];
+
+/// Where every commit was made once: it has a revision, and that its key.
+const ONCE: &str = "SELECT count(*) FROM datastream.token WHERE revision > 1 AND (
+  SELECT count(*) FROM datastream.log WHERE log.revision = token.revision AND key LIKE 'own/%') <> 1";
+
+/// Checks each law of the log.
+pub(super) fn check(database: &Database) {
+    for (law, broken) in LAWS {
+        assert_eq!(database.psql(broken), "0", "{law}");
+    }
+}
+
+/// Checks that there is a revision for each of so many commits, and no other.
+pub(super) fn check_once(database: &Database, commits: u64) {
+    assert_eq!(database.psql(ONCE), "0", "a commit has one revision, and a revision one commit");
+    assert_eq!(head(database), commits + 1, "there are as many revisions as commits, and the genesis");
+}
+
+/// The newest revision.
+pub(super) fn head(database: &Database) -> u64 {
+    let head = database.psql("SELECT max(revision) FROM datastream.token");
+    head.parse().expect("it is a number")
+}
+
+/// The value of each key of the table.
+pub(super) fn table(database: &Database) -> BTreeMap<String, Vec<u8>> {
+    let rows = database.psql("SELECT key, convert_from(value, 'UTF8') FROM data");
+    let row = |line: &str| {
+        let (key, value) = line.split_once('|').expect("two columns");
+        (key.to_owned(), value.as_bytes().to_vec())
+    };
+    rows.lines().map(row).collect()
+}
+
+/// Checks what the database says of those who waited in a circle: nobody waited there for anything of ours, and none of
+/// them was ours. Returns how many circles there were.
+pub(super) fn check_deadlocks(database: &Database) -> usize {
+    let ours = database.psql("SELECT oid FROM pg_class WHERE relnamespace = 'datastream'::regnamespace");
+    let log = database.cluster().log();
+    let mut circles = 0;
+    for (before, after) in log.match_indices("ERROR:  deadlock detected").map(|(at, _)| log.split_at(at)) {
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let report = after.split_terminator("LOG: ").next().unwrap_or_default();
+        let report = report.trim_start_matches("ERROR:").split("ERROR:").next().unwrap_or_default();
+        let names_ours = |oid: &str| report.contains(&format!("on relation {oid} of database"));
+        let is_ours = report.contains("datastream.") || line.contains("datastream-server");
+        assert!(!is_ours && !ours.lines().any(names_ours), "a deadlock through us: {line}{report}");
+        circles += 1;
+    }
+    circles
+}
