@@ -6,7 +6,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datastream_server::store::Store;
 use datastream_server::stores::MemoryStore;
-use datastream_server::stores::postgres::{self, Address};
 use datastream_server::stores::sqlite::SqliteStore;
 use datastream_server::testing::conformance::{
     self, ForeignWrite, ForeignWriter, LAWS, Open, Outcome, Subject,
@@ -15,7 +14,10 @@ use futures_util::FutureExt as _;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::postgres::Cluster;
-use crate::store_postgres::TABLE;
+use crate::store_postgres;
+
+/// The page of the documentation that has the table.
+const PAGE: &str = include_str!("../../docs/stores.md");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_store_keeps_the_laws_that_it_claims() {
@@ -25,7 +27,8 @@ async fn every_store_keeps_the_laws_that_it_claims() {
     for (name, open) in stores {
         columns.push((name, conformance::run(open).await));
     }
-    print(&columns);
+    let table = table(&columns);
+    println!("{table}");
     for (store, outcomes) in &columns {
         assert_eq!(outcomes.len(), LAWS.len());
         let unclaimed = outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::NotClaimed).count();
@@ -35,6 +38,7 @@ async fn every_store_keeps_the_laws_that_it_claims() {
             assert!(!matches!(outcome, Outcome::Broken(_)), "{store}: {law}: {outcome:?}");
         }
     }
+    assert!(PAGE.contains(&table), "docs/stores.md has another table");
 }
 
 /// A store that breaks a law is found out, and the others are tried all the same.
@@ -56,14 +60,16 @@ async fn a_broken_law_is_told() {
     assert!(!broken("of_concurrent_creations_one_succeeds"));
 }
 
-fn print(columns: &[(&str, Vec<(&str, Outcome)>)]) {
+/// A line for each law, a column for each store.
+fn table(columns: &[(&str, Vec<(&str, Outcome)>)]) -> String {
     let names: String = columns.iter().map(|(name, _)| format!("{name:>10}")).collect();
-    println!("{:<64}{names}", "law");
+    let mut table = format!("{:<64}{names}\n", "law");
     for (i, law) in LAWS.iter().enumerate() {
         let row: String =
             columns.iter().map(|(_, outcomes)| format!("{:>10}", outcomes[i].1.to_string())).collect();
-        println!("{:<64}{row}", law.name.replace('_', " "));
+        table += &format!("{:<64}{row}\n", law.name.replace('_', " "));
     }
+    table
 }
 
 fn memory() -> Open {
@@ -90,9 +96,7 @@ fn postgres(cluster: &Cluster) -> Open {
         let cluster = cluster.clone();
         async move {
             let database = cluster.database();
-            database.psql(TABLE);
-            let address = Address::parse(&database.url()).expect("an address");
-            let store = postgres::open(address).await.expect("the table can be served");
+            let store = store_postgres::on(&database).await;
             let foreign = Some(Box::new(Other(database.connect().await.into())) as Box<dyn ForeignWriter>);
             Subject { store, foreign, kept: Box::new(database) }
         }

@@ -30,9 +30,14 @@ pub(crate) const TABLE: &str = "CREATE TABLE data (
 /// A database with the table, of which there is a store.
 async fn served() -> (Database, Arc<dyn Store>) {
     let database = Cluster::shared().database();
-    database.psql(TABLE);
-    let store = open(&database.url()).await.expect("the table can be served");
+    let store = on(&database).await;
     (database, store)
+}
+
+/// A store of a table that is made in the database.
+pub(crate) async fn on(database: &Database) -> Arc<dyn Store> {
+    database.psql(TABLE);
+    open(&database.url()).await.expect("the table can be served")
 }
 
 async fn open(url: &str) -> Result<Arc<dyn Store>, OpenError> {

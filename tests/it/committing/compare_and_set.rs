@@ -1,10 +1,11 @@
 //! Many clients write a few keys at once, each only where it expects the key to be, over connections that are cut.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use datastream::proto::CommitRequest;
 use datastream_server::Config;
-use datastream_server::store::{Commit, Operation as Write, Store as _};
+use datastream_server::store::{Commit, Operation as Write, Store};
 use datastream_server::testing::TestServer;
 use datastream_server::testing::faulty::{Bell, FaultyStore};
 use tokio::task::JoinSet;
@@ -24,27 +25,40 @@ const CUTS: Cuts = Cuts { requests: 0..16_000, answers: 0..8_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compare_and_set_is_linearizable_over_connections_that_are_cut() {
-    let operations = size("DATASTREAM_OPERATIONS", 5_000);
     for (name, open) in STORES {
         let folder = tempfile::tempdir().expect("a folder");
-        let server = TestServer::start_with(open(folder.path()), Config::default());
-        let proxy = CuttingProxy::start(&server.url(), CUTS).await;
-        let began = Instant::now();
-        let mut clients = JoinSet::new();
-        for client in 0..CLIENTS {
-            let client = Caller::new(client, &proxy.url(), began);
-            clients.spawn(client.call(operations.div_ceil(CLIENTS)));
-        }
-        let mut histories = [const { Vec::new() }; KEYS];
-        for (key, operation) in clients.join_all().await.into_iter().flatten() {
-            histories[key].push(operation);
-        }
-        for history in &histories {
-            check(history).unwrap_or_else(|why| panic!("{name}: {why}"));
-        }
-        println!("{name}, {:.1?}, {} connections cut: {}", began.elapsed(), proxy.cut(), tally(&histories));
-        assert!(proxy.cut() > operations / 100, "hardly anything was cut");
+        judge(name, open(folder.path()), size("DATASTREAM_OPERATIONS", 5_000)).await;
     }
+}
+
+/// Where each waits for a disk and for the others.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compare_and_set_on_postgresql_is_linearizable_over_connections_that_are_cut() {
+    let database = crate::postgres::Cluster::shared().database();
+    let store = crate::store_postgres::on(&database).await;
+    judge("postgres", store, size("DATASTREAM_OPERATIONS", 2_500)).await;
+}
+
+/// Lets many clients of `store` compete, and judges what each was told.
+async fn judge(name: &str, store: Arc<dyn Store>, operations: usize) {
+    let server = TestServer::start_with(store, Config::default());
+    let proxy = CuttingProxy::start(&server.url(), CUTS).await;
+    let began = Instant::now();
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let client = Caller::new(client, &proxy.url(), began);
+        clients.spawn(client.call(operations.div_ceil(CLIENTS)));
+    }
+    let mut histories = [const { Vec::new() }; KEYS];
+    for (key, operation) in clients.join_all().await.into_iter().flatten() {
+        histories[key].push(operation);
+    }
+    for history in &histories {
+        check(history).unwrap_or_else(|why| panic!("{name}: {why}"));
+    }
+    println!("{name}, {:.1?}, {} connections cut: {}", began.elapsed(), proxy.cut(), tally(&histories));
+    assert!(proxy.cut() > operations / 100, "hardly anything was cut");
 }
 
 /// The doorbell is missed, so that the server has not looked when it refuses.

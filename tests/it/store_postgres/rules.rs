@@ -170,6 +170,9 @@ fn a_database_serves_one_table_and_says_which() {
         &["serves the table \"public.data\"", "not \"public.other\"", "detach"],
     );
     drop(server);
+    let other = self::database(&format!("{TABLE}; CREATE SCHEMA datastream CREATE TABLE log (theirs int)"));
+    told(&other.url(), &["schema datastream holds something else", "rename"]);
+    assert_eq!(other.psql("SELECT count(*) FROM datastream.log"), "0", "it is left as it was");
     database.psql("DROP TABLE datastream.request");
     told(&database.url(), &["lacks a part", "detach"]);
 }

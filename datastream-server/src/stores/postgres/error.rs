@@ -111,6 +111,9 @@ pub enum OpenError {
          start again; the table itself is whole"
     )]
     Incomplete,
+    /// The schema has things in it, and no notes of ours.
+    #[error("the schema datastream holds something else, or has lost its table meta: rename it, or drop it")]
+    Taken,
     /// Others have locked the table for too long.
     #[error("the table {table:?} is locked by another transaction: end it, and try again")]
     Locked {

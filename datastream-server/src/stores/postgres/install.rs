@@ -30,8 +30,10 @@ pub(super) async fn install(client: &mut Client, address: &Address) -> Result<Se
     check_server(client).await?;
     let table = find(client, address).await?;
     let meta = meta::read(client).await.map_err(failed)?;
-    if let Some(meta) = &meta {
-        check_meta(meta, &table)?;
+    match &meta {
+        Some(meta) => check_meta(meta, &table)?,
+        None if meta::is_taken(client).await.map_err(failed)? => return Err(OpenError::Taken),
+        None => {}
     }
     let definition = definition(&table);
     let is_followed = meta.is_some() && table.is_followed(client).await.map_err(failed)?;

@@ -34,6 +34,13 @@ pub(super) async fn has_schema(client: &impl GenericClient) -> Result<bool, Erro
     client.query_typed_one(found, &[]).await?.try_get(0)
 }
 
+/// Whether the schema has things in it, and no notes of ours.
+pub(super) async fn is_taken(client: &impl GenericClient) -> Result<bool, Error> {
+    let found = "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace('datastream'))
+      AND to_regclass('datastream.meta') IS NULL";
+    client.query_typed_one(found, &[]).await?.try_get(0)
+}
+
 /// The notes; `None` if the database has nothing of ours.
 pub(super) async fn read(client: &impl GenericClient) -> Result<Option<Meta>, Error> {
     let found = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'meta'

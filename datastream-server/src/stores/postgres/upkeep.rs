@@ -48,12 +48,11 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Looks after it until dropped.
+    /// Looks after it until dropped, the first time at once: what was written while no server ran may have passed the triggers.
     pub(super) async fn keep(self: Arc<Self>, link: Link<Client>) {
         let reconcile = self.dialler.address.reconcile;
-        let mut compare_at = Instant::now() + reconcile;
+        let mut compare_at = Instant::now();
         loop {
-            sleep(reconcile.min(LOOK)).await;
             let (upkeep, is_due) = (self.clone(), Instant::now() >= compare_at);
             let looked =
                 link.run(LIMIT, |client| async move { upkeep.look(client, is_due).await }.boxed()).await;
@@ -61,6 +60,7 @@ impl Upkeep {
             if looked.is_ok() && is_due {
                 compare_at = Instant::now() + reconcile;
             }
+            sleep(reconcile.min(LOOK)).await;
         }
     }
 
