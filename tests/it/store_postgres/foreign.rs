@@ -231,6 +231,8 @@ async fn two_phase_commits_are_followed_in_the_order_of_their_second_phase() {
     assert!(changes(&store, &before).await.changes.is_empty());
     database.psql("COMMIT PREPARED 'one'");
     assert_eq!(told(&changes(&store, &before).await.changes), [("a", Some(("int", &b"1"[..])))]);
-    let looked = tokio::time::timeout(Duration::from_secs(3), store.rung());
-    looked.await.expect("it is looked for without a ring");
+    for _ in 0..3 {
+        let looked = tokio::time::timeout(Duration::from_secs(3), store.rung());
+        looked.await.expect("it is looked for without a ring");
+    }
 }

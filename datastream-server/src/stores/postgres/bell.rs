@@ -103,9 +103,15 @@ impl Bell {
 }
 
 async fn listen(listener: &Client, channel: &str) -> Result<(), String> {
-    let listen = format!("LISTEN datastream; LISTEN {channel}");
-    match timeout(PATIENCE, listener.batch_execute(&listen)).await {
-        Ok(listening) => listening.map_err(|error| super::error::said(&error)),
+    let listening = async {
+        listener.batch_execute(&format!("LISTEN datastream; LISTEN {channel}")).await?;
+        let rings = "SELECT current_setting('max_prepared_transactions') = '0'";
+        listener.query_typed_one(rings, &[]).await?.try_get(0)
+    };
+    match timeout(PATIENCE, listening).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err("it allows two-phase commits, whose transactions must not notify".to_owned()),
+        Ok(Err(error)) => Err(super::error::said(&error)),
         Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     }
 }
