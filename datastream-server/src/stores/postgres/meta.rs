@@ -30,7 +30,8 @@ impl Meta {
 }
 
 pub(super) async fn has_schema(client: &impl GenericClient) -> Result<bool, Error> {
-    let found = "SELECT to_regnamespace('datastream') IS NOT NULL";
+    // Asked of the table: `to_regnamespace` answers from a cache that may not know what another session has just made.
+    let found = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'datastream')";
     client.query_typed_one(found, &[]).await?.try_get(0)
 }
 
