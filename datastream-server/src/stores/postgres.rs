@@ -175,7 +175,7 @@ impl Store for PostgresStore {
             .run(LONG_ANSWER, |client| async move { history::since(client, &after).await }.boxed())
             .await?;
         self.is_replica.store(is_replica, Ordering::Relaxed);
-        Ok(since)
+        since.ok_or_else(|| StoreError::Unavailable("this replica is behind what was read before".into()))
     }
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {

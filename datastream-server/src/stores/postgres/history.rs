@@ -53,17 +53,17 @@ pub(super) async fn head(client: &impl GenericClient, revision: u64) -> Result<H
 
 impl Head {
     /// What this history knows of a position that somebody else has.
-    fn judge(&self, after: &Position) -> Result<Knows, StoreError> {
+    fn judge(&self, after: &Position) -> Knows {
         if self.position == *after {
-            return Ok(Knows::Head);
+            return Knows::Head;
         }
         let is_ahead = after.revision > self.position.revision;
         if is_ahead && self.is_replica && after.token.starts_with(&self.identity) {
-            return Err(StoreError::Unavailable("this replica is behind what was read before".into()));
+            return Knows::NotYet;
         }
         let kept = self.kept.as_ref().map(|drawn| token(&self.identity, drawn));
         let is_known = kept.is_some_and(|kept| kept == after.token) && after.revision >= self.compacted_to;
-        Ok(if is_known { Knows::Passed } else { Knows::Nothing })
+        if is_known { Knows::Passed } else { Knows::Nothing }
     }
 
     /// The position of the revision that was asked for.
@@ -82,15 +82,23 @@ enum Knows {
     Head,
     /// It has gone on from there.
     Passed,
+    /// It is a replica, and may come to know it.
+    NotYet,
     Nothing,
 }
 
-/// What came after a position. Costs one question where nothing did.
-pub(super) async fn since(client: &mut Client, after: &Position) -> Result<(Since, bool), StoreError> {
+/// What came after a position, or nothing where a replica is behind it; and whether this is a replica. Costs one question
+/// where nothing came.
+pub(super) async fn since(
+    client: &mut Client,
+    after: &Position,
+) -> Result<(Option<Since>, bool), StoreError> {
     let head = head(client, after.revision).await?;
-    match head.judge(after)? {
-        Knows::Nothing => Ok((Since::Replaced, head.is_replica)),
-        Knows::Head => Ok((unchanged(head), false)),
+    let is_replica = head.is_replica;
+    match head.judge(after) {
+        Knows::NotYet => Ok((None, is_replica)),
+        Knows::Nothing => Ok((Some(Since::Replaced), is_replica)),
+        Knows::Head => Ok((Some(unchanged(head)), is_replica)),
         Knows::Passed => gone_on(client, after).await,
     }
 }
@@ -101,10 +109,12 @@ fn unchanged(head: Head) -> Since {
 }
 
 /// To the end, never a part, and as of one moment: what one transaction wrote must be seen together.
-async fn gone_on(client: &mut Client, after: &Position) -> Result<(Since, bool), StoreError> {
+async fn gone_on(client: &mut Client, after: &Position) -> Result<(Option<Since>, bool), StoreError> {
     let transaction = snapshot_of(client).await?;
     let head = head(&transaction, after.revision).await?;
-    let since = match head.judge(after)? {
+    let is_replica = head.is_replica;
+    let since = match head.judge(after) {
+        Knows::NotYet => return Ok((None, is_replica)),
         Knows::Nothing => Since::Replaced,
         Knows::Head => unchanged(head),
         Knows::Passed => {
@@ -121,7 +131,7 @@ async fn gone_on(client: &mut Client, after: &Position) -> Result<(Since, bool),
         }
     };
     transaction.commit().await?;
-    Ok((since, false))
+    Ok((Some(since), is_replica))
 }
 
 /// Everything, as of one moment, and whether a replica says so.
