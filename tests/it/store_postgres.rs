@@ -2,10 +2,16 @@
 //! whatever they do there, and it is served by several servers at once.
 
 mod adopted;
+mod connections;
 mod foreign;
+mod full;
+mod outages;
 mod polled;
+mod pooler;
 mod rules;
+mod standby;
 mod stubborn;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
