@@ -45,8 +45,8 @@ async fn what_a_crowd_commits_is_one_history_without_a_gap_and_reaches_every_cli
     }
     let total = scene.total();
     while_writing(&mut writers, scene.tally.reaches(total)).await;
-    ledger::check_once(&scene.database, total);
     let table = scene.check().await;
+    ledger::check_once(&scene.database, total);
     for watcher in watchers {
         watcher.shows(&table).await;
     }

@@ -103,7 +103,7 @@ impl Scene {
             let mirror = observer.expect("the observers come to the end in time").expect("the laws hold");
             let position = position.get_or_insert_with(|| mirror.position.clone());
             assert_eq!(mirror.position, *position, "two observers end at one revision in two histories");
-            assert!(mirror.values().into_iter().eq(table.iter().map(|(key, value)| (&**key, &**value))));
+            check_mirror(&mirror, &table);
         }
         assert_eq!(self.tally.resets.get(), 0, "somebody who came back had to begin anew");
         assert!(self.tally.resumes.get() > 0, "nobody came back");
@@ -118,4 +118,15 @@ impl Scene {
         let owned = table.iter().filter(|(key, _)| key.starts_with("own/"));
         assert!(owned.eq(written.iter()), "the table lacks a commit, or has what nobody committed");
     }
+}
+
+fn check_mirror(mirror: &Mirror, table: &BTreeMap<String, Vec<u8>>) {
+    let sent = mirror.values();
+    let lacks = table.iter().find(|(key, value)| sent.get(&***key) != Some(&&***value));
+    assert!(
+        lacks.is_none(),
+        "an observer lacks what the table holds, first of all {:?}",
+        lacks.map(|(key, _)| key)
+    );
+    assert_eq!(sent.len(), table.len(), "an observer holds what the table does not");
 }
