@@ -10,6 +10,7 @@ mod ledger;
 mod member;
 mod observer;
 mod scene;
+mod serializable;
 mod switch;
 mod tally;
 mod transaction;

@@ -72,15 +72,20 @@ pub(super) fn table(database: &Database) -> BTreeMap<String, Vec<u8>> {
 pub(super) fn check_deadlocks(database: &Database) -> usize {
     let ours = database.psql("SELECT oid FROM pg_class WHERE relnamespace = 'datastream'::regnamespace");
     let log = database.cluster().log();
-    let mut circles = 0;
-    for (before, after) in log.match_indices("ERROR:  deadlock detected").map(|(at, _)| log.split_at(at)) {
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        let report = after.split_terminator("LOG: ").next().unwrap_or_default();
-        let report = report.trim_start_matches("ERROR:").split("ERROR:").next().unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    let circles = lines.iter().enumerate().filter(|(_, line)| line.contains("ERROR:  deadlock detected"));
+    let reports = circles.map(|(at, _)| report(&lines[at..]));
+    let check = |report: String| {
         let names_ours = |oid: &str| report.contains(&format!("on relation {oid} of database"));
-        let is_ours = report.contains("datastream.") || line.contains("datastream-server");
-        assert!(!is_ours && !ours.lines().any(names_ours), "a deadlock through us: {line}{report}");
-        circles += 1;
-    }
-    circles
+        let is_ours = ["datastream.", "datastream-server"].iter().any(|name| report.contains(name));
+        assert!(!is_ours && !ours.lines().any(names_ours), "a deadlock through us: {report}");
+    };
+    reports.map(check).count()
+}
+
+/// What a process has written by these lines, until another one writes.
+fn report(lines: &[&str]) -> String {
+    let process = lines[0].split_whitespace().find(|word| word.starts_with('[')).expect("it has a prefix");
+    let is_its = |line: &&&str| line.starts_with('\t') || line.contains(process);
+    lines.iter().take_while(is_its).copied().collect::<Vec<_>>().join("\n")
 }

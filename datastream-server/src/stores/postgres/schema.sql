@@ -51,22 +51,28 @@ CREATE SEQUENCE IF NOT EXISTS datastream.head;
 CREATE OR REPLACE FUNCTION datastream.turn() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  setting text := current_setting('datastream.revision', true);
-  mine bigint := CASE WHEN setting ~ '^[0-9]{1,18}$' THEN setting::bigint END;
+  place tid := substring(current_setting('datastream.place', true) FROM '^\([0-9]{1,9},[0-9]{1,4}\)$');
+  mine bigint;
   drawn bytea := substring(uuid_send(gen_random_uuid()) FROM 9);
+  patience text := current_setting('lock_timeout');
 BEGIN
-  -- The setting ends with the transaction, and with the savepoint that is rolled back. Anybody may set it: the row is
-  -- what counts.
-  IF mine IS NOT NULL AND EXISTS (
-    SELECT FROM datastream.token WHERE revision = mine AND transaction = pg_current_xact_id()
-  ) THEN
+  -- The settings end with the transaction, and with the savepoint that is rolled back. Anybody may set them: the row is
+  -- what counts. It is looked at where it lies: a search for it counts, where transactions are serializable, as one for
+  -- the revisions beside it, and would make those fail who take these.
+  SELECT revision INTO mine FROM datastream.token WHERE ctid = place AND transaction = pg_current_xact_id();
+  IF FOUND THEN
     RETURN mine;
   END IF;
+  -- What others have set for locks of their own must not end their commit here. Ours gives way (commit.rs).
+  IF coalesce(current_setting('datastream.gives_way', true), '') = '' THEN
+    PERFORM set_config('lock_timeout', '0', true);
+  END IF;
   LOCK TABLE datastream.turn IN EXCLUSIVE MODE;
+  PERFORM set_config('lock_timeout', patience, true);
   IF current_setting('transaction_isolation') = 'read committed' THEN
     INSERT INTO datastream.token (revision, token, transaction, time)
     SELECT max(revision) + 1, drawn, pg_current_xact_id(), clock_timestamp() FROM datastream.token
-    RETURNING revision INTO mine;
+    RETURNING revision, ctid INTO mine, place;
   ELSE
     -- It does not see what was committed since it began. The sequence does, and the primary key is the judge. What the
     -- sequence has last is free if its transaction was rolled back, so no number is left out.
@@ -74,14 +80,15 @@ BEGIN
     LOOP
       BEGIN
         INSERT INTO datastream.token (revision, token, transaction, time)
-        VALUES (mine, drawn, pg_current_xact_id(), clock_timestamp());
+        VALUES (mine, drawn, pg_current_xact_id(), clock_timestamp()) RETURNING ctid INTO place;
         EXIT;
       EXCEPTION WHEN unique_violation THEN
         mine := mine + 1;
       END;
     END LOOP;
   END IF;
-  PERFORM setval('datastream.head', mine), set_config('datastream.revision', mine::text, true);
+  PERFORM setval('datastream.head', mine), set_config('datastream.revision', mine::text, true),
+    set_config('datastream.place', place::text, true);
   -- A transaction that has notified cannot be prepared for two-phase commit.
   IF current_setting('max_prepared_transactions') = '0' THEN
     PERFORM pg_notify('datastream', '');
@@ -89,90 +96,93 @@ BEGIN
   RETURN mine;
 END $$;
 
--- Where the table is not what the log says: rows that were written past the triggers. A function and not a view, which
--- would keep the table from being dropped or altered.
-CREATE OR REPLACE FUNCTION datastream.difference() RETURNS TABLE (key text, value bytea, type text, updated_at timestamptz)
+-- The keys of which the table does not hold what the log says: rows that were written past the triggers. A function and
+-- not a view, which would keep the table from being dropped or altered.
+CREATE OR REPLACE FUNCTION datastream.difference() RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(held.key, logged.key), held.value, held.type, held.updated_at
+  SELECT coalesce(held.key, logged.key)
   FROM (
-    SELECT held.key::text COLLATE "C" AS key, {held.value} AS value, {held.value_type} AS type,
-      {held.updated_at} AS updated_at
-    FROM {table} AS held
-    WHERE held.value IS NOT NULL AND held.key IS NOT NULL AND octet_length(held.key) <= 2000
+    SELECT held.key::text COLLATE "C" AS key, {value} AS value, {type} AS type FROM {table} AS held
+    WHERE held.value IS NOT NULL AND octet_length(held.key) <= 2000
   ) AS held
   FULL JOIN (
-    SELECT * FROM (
-      SELECT DISTINCT ON (log.key) log.key, log.value, log.type FROM datastream.log AS log
-      ORDER BY log.key, log.revision DESC
-    ) AS latest WHERE latest.value IS NOT NULL
+    SELECT * FROM (SELECT DISTINCT ON (key) key, value, type FROM datastream.log ORDER BY key, revision DESC) AS latest
+    WHERE value IS NOT NULL
   ) AS logged ON held.key = logged.key
   WHERE (held.value, held.type) IS DISTINCT FROM (logged.value, logged.type)
 $$;
 
--- Brings the log to what the table holds. Returns how many keys differed. The table is looked at before the turn is
--- taken, since it may be large; what differs then is looked for once more.
-CREATE OR REPLACE FUNCTION datastream.compare() RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  mine bigint;
-  changed bigint := 0;
-BEGIN
-  IF EXISTS (SELECT FROM datastream.difference()) THEN
-    mine := datastream.turn();
-    INSERT INTO datastream.log (revision, key, type, time, author, message, value)
-    SELECT mine, key, CASE WHEN value IS NOT NULL THEN type END, coalesce(updated_at, clock_timestamp()),
-      nullif(current_setting('datastream.author', true), ''), nullif(current_setting('datastream.message', true), ''),
-      value
-    FROM datastream.difference()
-    ON CONFLICT (revision, key) DO UPDATE SET value = excluded.value, type = excluded.type, time = excluded.time;
-    GET DIAGNOSTICS changed = ROW_COUNT;
-  END IF;
-  RETURN changed;
-END $$;
-
--- What this transaction has changed, in that order, until it is committed; key NULL stands for a truncation. Whoever sees
--- a row may delete it: its transaction has ended. Not logged, since nothing of it outlives a crash.
+-- The keys that this transaction has touched, until it is committed; NULL stands for all of them. Whoever sees a row may
+-- delete it: its transaction has ended. Not logged, since nothing of it outlives a crash.
 --
--- The rows of the user's table are not followed late themselves, since a table with such triggers cannot be altered or
--- truncated by a transaction that has written it.
-CREATE UNLOGGED TABLE IF NOT EXISTS datastream.pending (key text, value bytea, type text);
+-- The rows of the user's table are not followed late themselves: a table with such triggers cannot be altered or truncated
+-- by a transaction that has written it.
+CREATE UNLOGGED TABLE IF NOT EXISTS datastream.pending (key text, is_compared boolean NOT NULL DEFAULT false);
 
--- Notes the rows of the table. A key that was renamed is a tombstone and a value. A key that no index would hold is left
--- out, so that its writer does not fail.
+-- Notes the keys of rows. A key that no index would hold is left out, so that its writer does not fail. Of the row only
+-- the key is named here: what else is might be of another type by now than in the plan that a session keeps.
 CREATE OR REPLACE FUNCTION datastream.note() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_OP = 'TRUNCATE' THEN
-    INSERT INTO datastream.pending DEFAULT VALUES;
+    INSERT INTO datastream.pending (key) VALUES (NULL);
     RETURN NULL;
   END IF;
-  IF TG_OP = 'UPDATE' AND NEW.key IS NOT DISTINCT FROM OLD.key THEN
-    IF (NEW.value, NEW.value_type) IS NOT DISTINCT FROM (OLD.value, OLD.value_type) THEN
-      RETURN NULL;
-    END IF;
-  ELSIF TG_OP <> 'INSERT' AND OLD.value IS NOT NULL AND octet_length(OLD.key) <= 2000 THEN
+  IF TG_OP <> 'INSERT' AND octet_length(OLD.key) <= 2000 THEN
     INSERT INTO datastream.pending (key) VALUES (OLD.key);
   END IF;
-  IF TG_OP <> 'DELETE' AND octet_length(NEW.key) <= 2000 AND (NEW.value IS NOT NULL OR TG_OP = 'UPDATE') THEN
-    INSERT INTO datastream.pending (key, value, type)
-    VALUES (NEW.key, {NEW.value}, CASE WHEN NEW.value IS NOT NULL THEN {NEW.value_type} END);
+  IF (TG_OP = 'INSERT' OR TG_OP = 'UPDATE' AND NEW.key IS DISTINCT FROM OLD.key) AND octet_length(NEW.key) <= 2000 THEN
+    INSERT INTO datastream.pending (key) VALUES (NEW.key);
   END IF;
   RETURN NULL;
 END $$;
 
--- Moves a note into the log, when the transaction is about to be committed; the last one of a key stands.
-CREATE OR REPLACE FUNCTION datastream.follow() RETURNS trigger
+-- Brings the log to what the table holds, when this transaction ends. Returns how many keys differ.
+CREATE OR REPLACE FUNCTION datastream.compare() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  differing bigint;
 BEGIN
-  IF NEW.key IS NULL THEN
-    PERFORM datastream.compare();
+  INSERT INTO datastream.pending (key, is_compared) SELECT key, true FROM datastream.difference() AS key;
+  GET DIAGNOSTICS differing = ROW_COUNT;
+  RETURN differing;
+END $$;
+
+-- Logs what a key holds when its transaction is about to be committed, if the log has something else.
+CREATE OR REPLACE FUNCTION datastream.follow() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+  now_held record;
+  logged record;
+BEGIN
+  -- Who has written a key has it until the end; others may change one that was only compared, and have their turn first.
+  IF NEW.is_compared THEN
+    PERFORM datastream.turn();
+  END IF;
+  BEGIN
+    IF NEW.key IS NULL THEN
+      PERFORM datastream.compare();
+      RETURN NULL;
+    END IF;
+    SELECT {value} AS value, {type} AS type INTO now_held FROM {table} AS held
+    WHERE held.key = NEW.key AND held.value IS NOT NULL;
+  EXCEPTION WHEN undefined_table OR undefined_column OR undefined_function OR datatype_mismatch THEN
+    -- The table is another since this transaction has written it: no reason to keep its commit from being made.
     RETURN NULL;
+  END;
+  -- What others have logged since is not seen by who sees an earlier moment.
+  IF current_setting('transaction_isolation') = 'read committed' THEN
+    SELECT log.value, log.type INTO logged FROM datastream.log AS log WHERE log.key = NEW.key
+    ORDER BY log.revision DESC LIMIT 1;
+    IF (now_held.value, now_held.type) IS NOT DISTINCT FROM (logged.value, logged.type) THEN
+      RETURN NULL;
+    END IF;
   END IF;
   INSERT INTO datastream.log (revision, key, type, time, author, message, request_id, value)
-  VALUES (datastream.turn(), NEW.key, NEW.type, clock_timestamp(),
+  VALUES (datastream.turn(), NEW.key, now_held.type, clock_timestamp(),
     left(nullif(current_setting('datastream.author', true), ''), 1024),
     left(nullif(current_setting('datastream.message', true), ''), 1024),
-    left(nullif(current_setting('datastream.request', true), ''), 1024), NEW.value)
+    left(nullif(current_setting('datastream.request', true), ''), 1024), now_held.value)
   ON CONFLICT (revision, key) DO UPDATE SET value = excluded.value, type = excluded.type, time = excluded.time;
   RETURN NULL;
 END $$;
