@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use crate::postgres::{Cluster, Database};
-use crate::wire::{DEADLINE, within};
+use crate::wire::{DEADLINE, data, within};
 
 use super::watched::Watched;
 use super::{TABLE, changes, head, open, told, until};
@@ -62,13 +62,17 @@ async fn a_database_that_does_not_answer_is_told_as_an_age_and_goes_on() {
     let cluster = Cluster::start();
     let database = cluster.database();
     database.psql(TABLE);
-    let mut watched = Watched::serve(&database.url()).await;
+    let mut watched = Watched::serve(&format!("{}?connect_timeout=1", database.url())).await;
     let paused = cluster.pause();
     let wire = watched.wire.clone();
-    let push = tokio::spawn(async move { wire.push(crate::wire::data("tried", "int", "1")).await });
+    let pushes = tokio::spawn(async move {
+        // The second has no connection any more, and cannot make one.
+        [wire.push(data("tried", "int", "1")).await, wire.push(data("tried", "int", "1")).await]
+    });
     watched.ages().await;
-    let refused = within("the end of a push", push).await.expect("it does not panic").expect_err("no answer");
-    assert_eq!(refused.code(), Code::Unavailable);
+    for refused in within("the end of the pushes", pushes).await.expect("it does not panic") {
+        assert_eq!(refused.expect_err("no answer").code(), Code::Unavailable);
+    }
     drop(paused);
     database.psql(&Watched::theirs(1));
     watched.shows_theirs(1).await;
@@ -120,7 +124,13 @@ async fn while_nobody_listens_the_log_is_looked_at_every_second_and_then_at_once
     within("another", store.rung()).await;
 
     drop(closed);
-    until("the store listens again, and hears nothing", is_quiet).await;
+    let tried = format!("SELECT {OURS} AND query LIKE 'NOTIFY %' AND state = 'idle'");
+    let is_tried = || async { others.query(&tried, &[]).await.expect("it answers").len() == 1 };
+    until("the bell is tried", is_tried).await;
+    // Sooner than by the clock.
+    let first = timeout(Duration::from_millis(900), store.rung()).await;
+    first.expect("who commits before a store listens again rings for nobody");
+    until("the store hears nothing", is_quiet).await;
     others.batch_execute(&Watched::theirs(2)).await.expect("others know nothing of it");
     timeout(DEADLINE / 10, store.rung()).await.expect("it rings");
 }

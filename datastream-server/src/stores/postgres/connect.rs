@@ -12,6 +12,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -52,8 +53,23 @@ impl Dialler {
     }
 
     /// A connection, which `heard` is called from. It ends when the client is dropped.
+    ///
+    /// Who takes connections may still say nothing: the driver limits the first step alone, so all of it is limited here.
     pub(super) async fn connect(&self, heard: Heard) -> Result<Client, OpenError> {
-        let connected = match &self.tls {
+        let each = self.config.get_connect_timeout().copied().unwrap_or(CONNECT);
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
+        let limit = each.saturating_mul(hosts.saturating_add(1));
+        match timeout(limit, self.dial(heard)).await {
+            Ok(connected) => connected.map_err(|error| OpenError::of_connect(&self.address, &error)),
+            Err(_) => {
+                let cause = format!("no answer within {limit:?}");
+                Err(OpenError::Unreachable { hosts: self.address.hosts(), cause })
+            }
+        }
+    }
+
+    async fn dial(&self, heard: Heard) -> Result<Client, tokio_postgres::Error> {
+        match &self.tls {
             None => self.config.connect(NoTls).await.map(|(client, connection)| {
                 drop(tokio::spawn(drive(connection, heard)));
                 client
@@ -62,8 +78,7 @@ impl Dialler {
                 drop(tokio::spawn(drive(connection, heard)));
                 client
             }),
-        };
-        connected.map_err(|error| OpenError::of_connect(&self.address, &error))
+        }
     }
 
     /// A connection for questions and answers.
