@@ -1,5 +1,8 @@
 //! The store `postgres` keeps what every store promises, and what only it can: it sees what others write into its table,
 //! whatever they do there, and it is served by several servers at once.
+//!
+//! The tests have threads for their tasks, since `psql` blocks the one that runs it: what it waits for may be a task's to
+//! end.
 
 mod adopted;
 mod connections;

@@ -41,8 +41,8 @@ impl<C: Connection> Link<C> {
         Self { dial, line: Mutex::new(Line { connection: None, pauses: REDIAL, retry_at: Instant::now() }) }
     }
 
-    /// Runs `work` on the connection. One that has not answered when `limit` is over is given up, and what it was asked
-    /// may still happen.
+    /// Runs `work` on the connection. Its turn is waited for as long as `limit`; a connection that has not answered when
+    /// `limit` is over is given up, and what it was asked may still happen.
     ///
     /// As cancel safe as `work` is: the connection stays, so what was begun on it must end when `work` is dropped.
     pub(crate) async fn run<T, E: From<StoreError>>(
@@ -50,12 +50,14 @@ impl<C: Connection> Link<C> {
         limit: Duration,
         work: impl for<'c> FnOnce(&'c mut C) -> BoxFuture<'c, Result<T, E>>,
     ) -> Result<T, E> {
-        let mut line = self.line.lock().await;
-        match timeout(limit, work(line.connected(&self.dial).await?)).await {
+        let no_answer = || StoreError::Unavailable(format!("no answer within {limit:?}").into());
+        let mut line = timeout(limit, self.line.lock()).await.map_err(|_| no_answer())?;
+        let connection = line.connected(&self.dial).await?;
+        match timeout(limit, work(connection)).await {
             Ok(answer) => answer,
             Err(_) => {
                 line.connection = None;
-                Err(StoreError::Unavailable(format!("no answer within {limit:?}").into()).into())
+                Err(no_answer().into())
             }
         }
     }

@@ -12,11 +12,13 @@ mod address;
 mod bell;
 mod commit;
 mod connect;
+mod environment;
 mod error;
 mod forget;
 mod history;
 mod install;
 mod meta;
+mod options;
 mod passfile;
 mod past;
 mod poll;
@@ -37,10 +39,11 @@ use tokio_postgres::Client;
 
 pub use self::address::Address;
 use self::bell::Bell;
-use self::connect::Dialler;
+use self::connect::{Dialler, Session};
 pub use self::error::OpenError;
 use self::error::{Attempt, contended};
 use self::forget::Forgotten;
+use self::history::Asked;
 use self::install::Served;
 use self::upkeep::Upkeep;
 use super::sweep::Sweep;
@@ -49,7 +52,7 @@ use crate::store::{
     Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError, Usage,
 };
 
-/// How long a question about what is new may take.
+/// How long the question may take whether there is something new, and an attempt to make a commit.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long a reading of everything may take, of the past, or a step of forgetting.
 const LONG_ANSWER: Duration = Duration::from_secs(120);
@@ -67,7 +70,7 @@ const GIVE_WAY: Pauses = Pauses::between(Duration::from_millis(4), Duration::fro
 pub async fn open(address: Address) -> Result<Arc<dyn Store>, OpenError> {
     let dialler = Arc::new(Dialler::new(address)?);
     let mut client = dialler.ask().await?;
-    match install::install(&mut client, &dialler.address).await? {
+    match install::install(&mut client, &dialler.address, true).await? {
         Served::Followed(table) => Ok(Arc::new(PostgresStore::start(dialler, table))),
         Served::Polled(table, missing) => poll::open(dialler, table, missing).await,
     }
@@ -82,7 +85,8 @@ pub async fn open(address: Address) -> Result<Arc<dyn Store>, OpenError> {
 /// changed.
 pub async fn detach(address: Address) -> Result<String, OpenError> {
     let dialler = Dialler::new(address)?;
-    install::remove(&mut dialler.ask().await?, &dialler.address).await
+    let mut session = dialler.ask().await?;
+    install::remove(&mut session, &dialler.address).await
 }
 
 /// A store in a PostgreSQL database; made by [`open`].
@@ -93,9 +97,9 @@ pub async fn detach(address: Address) -> Result<String, OpenError> {
 struct PostgresStore {
     upkeep: Arc<Upkeep>,
     bell: Arc<Bell>,
-    reader: Arc<Link<Client>>,
-    writer: Link<Client>,
-    past: Link<Client>,
+    reader: Arc<Link<Session>>,
+    writer: Link<Session>,
+    past: Link<Session>,
     sweep: Sweep,
     is_replica: AtomicBool,
     /// The tasks end with the store.
@@ -127,7 +131,7 @@ impl PostgresStore {
         &self,
         attempt: impl for<'c> Fn(&'c mut Client, Arc<table::Table>) -> BoxFuture<'c, Result<T, Attempt>>,
     ) -> Result<T, CommitError> {
-        let (began, mut pauses, mut was_bypassed) = (Instant::now(), GIVE_WAY, false);
+        let (mut began, mut pauses, mut was_bypassed) = (Instant::now(), GIVE_WAY, false);
         loop {
             let table = self.upkeep.table();
             match self.writer.run(ANSWER, |client| attempt(client, table)).await {
@@ -141,6 +145,7 @@ impl PostgresStore {
                 Err(Attempt::Bypassed) if !std::mem::replace(&mut was_bypassed, true) => {}
                 Err(Attempt::Bypassed) => {
                     self.writer.run(LONG_ANSWER, |client| commit::compare(client).boxed()).await?;
+                    began = Instant::now();
                 }
                 Err(Attempt::Contended) => tokio::time::sleep(pauses.next_jittered()).await,
             }
@@ -151,7 +156,7 @@ impl PostgresStore {
 /// How a link makes its connections.
 fn dial(
     dialler: Arc<Dialler>,
-) -> Box<dyn Fn() -> BoxFuture<'static, Result<Client, StoreError>> + Send + Sync> {
+) -> Box<dyn Fn() -> BoxFuture<'static, Result<Session, StoreError>> + Send + Sync> {
     Box::new(move || {
         let dialler = dialler.clone();
         async move { Ok(dialler.ask().await?) }.boxed()
@@ -169,13 +174,25 @@ impl Store for PostgresStore {
 
     async fn changes(&self, after: &Position) -> Result<Since, StoreError> {
         self.upkeep.check()?;
-        let after = after.clone();
-        let (since, is_replica) = self
+        let (asked, after) = (after.clone(), after.clone());
+        let (asked, is_replica) = self
             .reader
-            .run(LONG_ANSWER, |client| async move { history::since(client, &after).await }.boxed())
+            .run(ANSWER, |client| async move { history::ask(client, &asked).await }.boxed())
             .await?;
         self.is_replica.store(is_replica, Ordering::Relaxed);
-        since.ok_or_else(|| StoreError::Unavailable("this replica is behind what was read before".into()))
+        match asked {
+            Asked::Told(since) => Ok(since),
+            Asked::Behind => {
+                Err(StoreError::Unavailable("this replica is behind what was read before".into()))
+            }
+            Asked::More => {
+                let more = self
+                    .reader
+                    .run(LONG_ANSWER, |client| async move { history::gone_on(client, &after).await }.boxed())
+                    .await?;
+                more.map(Since::Changes).ok_or_else(|| StoreError::Unavailable("it is another by now".into()))
+            }
+        }
     }
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
@@ -214,7 +231,7 @@ impl Store for PostgresStore {
 
     /// In steps, between which others go on.
     async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
-        let mut from = self.sweep.is_due(retention).then_some(0);
+        let mut from = self.sweep.is_due(retention).then(|| (0, "".into()));
         loop {
             match self.past.run(LONG_ANSWER, |client| forget::step(client, retention, from).boxed()).await? {
                 Forgotten { next: Some(next), .. } => from = next,

@@ -6,10 +6,16 @@ use datastream_server::stores::postgres::{self, Address};
 use crate::postgres::Cluster;
 use crate::store_postgres::TABLE;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_serializable_update_does_not_fail_for_one_of_other_rows() {
     let update = |key: &str| format!("UPDATE data SET value = '1' WHERE key = '{key}'");
     in_between(&[update("a"), update("b")].join(";"), &update("c")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_serializable_insert_does_not_fail_for_one_of_other_rows() {
+    let insert = |keys: &str| format!("INSERT INTO data (key, value) SELECT unnest(ARRAY[{keys}]), '1'");
+    in_between(&insert("'d', 'e'"), &insert("'f'")).await;
 }
 
 /// The late one seems to come before the early one, which writes what it has read. If it seemed to come after the other as

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datastream_server::store::{Operation, Since, Store};
+use datastream_server::store::{Commit, Operation, Since, Store};
 use datastream_server::stores::postgres::{Address, OpenError, detach};
 
 use super::{TABLE, changes, commit, head, open, served, state, told, until};
@@ -24,7 +24,7 @@ fn dump(database: &Database) -> String {
     text.lines().filter(|line| !line.contains("restrict")).collect::<Vec<_>>().join("\n")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_are_there_become_the_first_commit() {
     let database = Cluster::shared().database();
     database.psql(&format!("{TABLE}; {ROWS}"));
@@ -36,7 +36,7 @@ async fn rows_that_are_there_become_the_first_commit() {
     assert_eq!(time.as_secs(), 1_580_608_922, "the row's own time");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_server_goes_on_with_the_history() {
     let (database, store) = served().await;
     let first = commit(&store, [Operation::put("a", "int", "1")]).await;
@@ -51,7 +51,7 @@ async fn a_restarted_server_goes_on_with_the_history() {
     assert_eq!(dump(&database), definition, "nothing is added twice");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_added_is_taken_out_again() {
     for prepared in ["", "CREATE SCHEMA datastream"] {
         let [database, untouched] = [(); 2].map(|()| Cluster::shared().database());
@@ -71,7 +71,7 @@ async fn what_was_added_is_taken_out_again() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_was_dumped_and_restored_goes_on_by_itself() {
     let (database, store) = served().await;
     let common = commit(&store, [Operation::put("a", "int", "1")]).await;
@@ -92,7 +92,7 @@ async fn a_database_that_was_dumped_and_restored_goes_on_by_itself() {
 }
 
 /// A newer one adds to the schema, and says which older ones may go on.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_versions_run_on_one_database_as_long_as_the_newer_says_so() {
     let (database, store) = served().await;
     database.psql(
@@ -110,7 +110,7 @@ async fn two_versions_run_on_one_database_as_long_as_the_newer_says_so() {
     assert!(matches!(refused, OpenError::Newer { found: 2, known: 1 }), "{refused}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn functions_of_another_build_are_replaced() {
     let (database, store) = served().await;
     drop(store);
@@ -120,12 +120,12 @@ async fn functions_of_another_build_are_replaced() {
                    'BEGIN RETURN NULL; END'; INSERT INTO data VALUES ('unseen', '1', 'int')",
     );
     let store = open(&database.url()).await.expect("it is served again");
-    assert_eq!(state(&store).await.len(), 1, "what was not followed is found");
+    until("what was not followed is found", || async { state(&store).await.len() == 1 }).await;
     database.psql("INSERT INTO data VALUES ('seen', '1', 'int')");
     assert_eq!(state(&store).await.len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_of_text_and_of_times_without_a_zone_serve_as_well() {
     let database = Cluster::shared().database();
     database.psql("CREATE SCHEMA app; CREATE TABLE app.\"Settings of\" (
@@ -139,14 +139,13 @@ async fn tables_of_text_and_of_times_without_a_zone_serve_as_well() {
     assert_eq!(database.psql("SELECT value, note FROM app.\"Settings of\" WHERE key = 'b'"), "[]|x");
     let skew = "SELECT abs(extract(epoch FROM (now() AT TIME ZONE 'UTC') - updated_at)) < 60 FROM app.\"Settings of\" WHERE key = 'b'";
     assert_eq!(database.psql(skew), "t");
-    let refused =
-        store.commit(datastream_server::store::Commit::one(Operation::put("c", "bytes", &b"\xff"[..]))).await;
+    let refused = store.commit(Commit::one(Operation::put("c", "bytes", &b"\xff"[..]))).await;
     let error = refused.expect_err("it is no text").to_string();
     assert!(error.contains("own rules"), "{error}");
 }
 
 /// What disabled triggers let through is found, and dropped ones come back.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_written_past_the_triggers_is_found() {
     let database = Cluster::shared().database();
     database.psql(TABLE);
@@ -178,8 +177,73 @@ async fn what_was_written_past_the_triggers_is_found() {
     assert_eq!(told(&changes(&store, &before).await.changes), [("a", None), ("d", Some(("int", &b"4"[..])))]);
 }
 
+/// By name, as others have it: a table that takes the place of another is followed in its stead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_takes_the_place_of_another_is_followed() {
+    let database = Cluster::shared().database();
+    database.psql(TABLE);
+    let store = open(&format!("{}?reconcile=50ms", database.url())).await.expect("the table can be served");
+    commit(&store, [Operation::put("a", "int", "1"), Operation::put("b", "int", "1")]).await;
+    database.psql(
+        "BEGIN; CREATE TABLE fresh (LIKE data INCLUDING ALL);
+                   INSERT INTO fresh SELECT * FROM data WHERE key = 'a'; ALTER TABLE data RENAME TO old;
+                   ALTER TABLE fresh RENAME TO data; COMMIT",
+    );
+    until("what it holds is served", || async { state(&store).await.len() == 1 }).await;
+    database.psql("UPDATE data SET value = '5'; INSERT INTO old VALUES ('ghost', '1', 'int')");
+    assert_eq!(state(&store).await, [("a".to_owned(), "5".to_owned())]);
+    commit(&store, [Operation::put("a", "int", "6")]).await;
+    assert_eq!(database.psql("SELECT value FROM data"), "\\x36");
+}
+
+/// Also in a session that has written it before, which keeps its plans.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_that_changes_its_type_keeps_nobody_from_writing() {
+    let database = Cluster::shared().database();
+    database.psql(TABLE);
+    let store = open(&format!("{}?reconcile=50ms", database.url())).await.expect("the table can be served");
+    let session = database.connect().await;
+    for sql in [
+        "INSERT INTO data VALUES ('a', '1', 'int')",
+        "ALTER TABLE data ALTER value TYPE text USING convert_from(value, 'UTF8')",
+        "UPDATE data SET value = 'ü'",
+        "ALTER TABLE data ALTER updated_at TYPE timestamp",
+        "INSERT INTO data VALUES ('b', 'x', NULL)",
+    ] {
+        session.batch_execute(sql).await.expect(sql);
+    }
+    assert_eq!(
+        told(&store.load().await.expect("load").changes),
+        [("a", Some(("int", "ü".as_bytes()))), ("b", Some(("string", b"x")))]
+    );
+    let pushed = || async { store.commit(Commit::one(Operation::put("c", "string", "y"))).await.is_ok() };
+    until("pushes are written as the column is now", pushed).await;
+    session.batch_execute("ALTER TABLE data RENAME value_type TO kind").await.expect("it is theirs");
+    session.batch_execute("INSERT INTO data VALUES ('d', '1', 'int')").await.expect("so is this");
+    let before = head(&store).await;
+    until("it is told that it cannot be served", || async { store.changes(&before).await.is_err() }).await;
+    session.batch_execute("ALTER TABLE data RENAME kind TO value_type").await.expect("it is theirs");
+    until("it is followed again", || async { state(&store).await.len() == 4 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_out_while_it_was_served_is_not_added_again() {
+    let database = Cluster::shared().database();
+    database.psql(TABLE);
+    let url = format!("{}?reconcile=20ms", database.url());
+    let store = open(&url).await.expect("the table can be served");
+    let position = commit(&store, [Operation::put("a", "int", "1")]).await;
+    detach(Address::parse(&url).expect("an address")).await.expect("it can be taken out");
+    until("the store is told", || async {
+        let failed = store.changes(&position).await.err();
+        failed.is_some_and(|error| format!("{error:?}").contains("as it is now"))
+    })
+    .await;
+    assert_eq!(database.psql("SELECT to_regnamespace('datastream') IS NULL"), "t");
+}
+
 /// A commit is decided by what the table holds.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_finds_what_was_written_past_the_triggers() {
     let (database, store) = served().await;
     commit(&store, [Operation::put("a", "int", "1")]).await;

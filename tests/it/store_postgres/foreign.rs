@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use datastream_server::store::{Commit, HistoryQuery, Operation};
 use tokio_postgres::Client;
 
-use super::{Told, changes, commit, head, open, served, state, told};
+use super::{Told, changes, commit, head, open, served, state, told, until};
 use crate::postgres::Cluster;
 
 /// One transaction each, and what it comes to.
@@ -47,14 +47,15 @@ const CASES: [(&str, &[Told<'_>]); 20] = [
     ),
     (
         "TRUNCATE data; INSERT INTO data (key, value, value_type) VALUES ('i', '7', 'int'), ('new', '1', 'int')",
-        &[("i", INT), ("n", None), ("new", Some(("int", b"1"))), ("renamed", None), ("s2", None)],
+        // What is there again as it was is no change.
+        &[("n", None), ("new", Some(("int", b"1"))), ("renamed", None), ("s2", None)],
     ),
     ("DELETE FROM data", &[("i", None), ("new", None)]),
 ];
 
 const INT: Option<(&str, &[u8])> = Some(("int", b"7"));
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_write_arrives_as_they_mean_it_one_position_for_each_transaction() {
     let (database, store) = served().await;
     commit(&store, [Operation::put("ours", "int", "1")]).await;
@@ -71,7 +72,7 @@ async fn what_others_write_arrives_as_they_mean_it_one_position_for_each_transac
 }
 
 /// Nothing in it that the table does not hold is left.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_truncation_is_seen_whatever_else_its_transaction_does() {
     let (database, store) = served().await;
     database.psql("INSERT INTO data SELECT 'k' || n, '1', 'int' FROM generate_series(1, 100) AS n");
@@ -83,8 +84,52 @@ async fn a_truncation_is_seen_whatever_else_its_transaction_does() {
     assert!(state(&store).await.is_empty());
 }
 
+/// It sees the log as of its beginning, and its truncation takes what came since all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncation_by_who_sees_an_earlier_moment_is_found() {
+    let database = Cluster::shared().database();
+    database.psql(super::TABLE);
+    let store = open(&format!("{}?reconcile=50ms", database.url())).await.expect("the table can be served");
+    let early = database.connect().await;
+    early.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.expect("it is open");
+    commit(&store, [Operation::put("since", "int", "1")]).await;
+    early.batch_execute("TRUNCATE data; COMMIT").await.expect("it may");
+    until("the deletion is found", || async { state(&store).await.is_empty() }).await;
+}
+
+/// They are no reason to refuse what a transaction does to its own table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_may_be_dropped_or_renamed_by_who_has_just_written_it() {
+    for end in ["DROP TABLE data", "ALTER TABLE data RENAME TO old", "ALTER TABLE data RENAME value TO it"] {
+        for write in ["UPDATE data SET value = '2'", "TRUNCATE data", "DELETE FROM data"] {
+            let (database, store) = served().await;
+            commit(&store, [Operation::put("a", "int", "1")]).await;
+            database.psql(&format!("BEGIN; {write}; {end}; COMMIT"));
+        }
+    }
+}
+
+/// Another's long commit is no reason to end this one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_is_waited_for_whatever_a_writer_has_set_for_its_locks() {
+    let (database, store) = served().await;
+    let before = head(&store).await;
+    let [first, second] = [database.connect().await, database.connect().await];
+    let begin = "BEGIN; INSERT INTO data VALUES ('a', '1'); SET CONSTRAINTS ALL IMMEDIATE";
+    first.batch_execute(begin).await.expect("it has the turn");
+    let waiting = tokio::spawn(async move {
+        let write = "SET lock_timeout = '20ms'; INSERT INTO data VALUES ('b', '1')";
+        second.batch_execute(write).await.map(|()| second)
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await; // Nothing tells that it waits, and for long enough.
+    first.batch_execute("COMMIT").await.expect("nothing speaks against it");
+    let second = waiting.await.expect("no panic").expect("it was not ended");
+    let kept = second.query_one("SHOW lock_timeout", &[]).await.expect("it answers").get::<_, String>(0);
+    assert_eq!((kept.as_str(), changes(&store, &before).await.positions.len()), ("20ms", 2));
+}
+
 /// 100,000 rows at once are one commit.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_of_many_rows_arrives_whole() {
     let (database, store) = served().await;
     let before = head(&store).await;
@@ -110,7 +155,7 @@ async fn copy(from: &Client, to: &Client) {
 }
 
 /// Repeatable read and serializable transactions do not see what was committed since they began, nor fail for it.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_of_every_isolation_take_their_turn() {
     let (database, store) = served().await;
     let before = head(&store).await;
@@ -134,7 +179,7 @@ async fn transactions_of_every_isolation_take_their_turn() {
 }
 
 /// A transaction that fails after it was given its turn leaves no number out, at whichever isolation the next one is.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_that_was_rolled_back_is_given_again() {
     let (database, store) = served().await;
     for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
@@ -149,7 +194,7 @@ async fn a_turn_that_was_rolled_back_is_given_again() {
 }
 
 /// It has the rows that it wrote, and nothing else.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_transaction_that_stays_open_delays_nobody() {
     let (database, store) = served().await;
     commit(&store, [Operation::put("held", "int", "1")]).await;
@@ -162,11 +207,11 @@ async fn a_foreign_transaction_that_stays_open_delays_nobody() {
         tokio::spawn(async move { store.commit(Commit::one(Operation::put(key, "int", "3"))).await })
     });
     let began = Instant::now();
-    for value in 0..50 {
+    for value in 0..10 {
         commit(&store, [Operation::put("free", "int", value.to_string())]).await;
         database.psql(&format!("UPDATE data SET value = '{value}1' WHERE key = 'free'"));
     }
-    println!("50 pushes and 50 foreign writes beside it: {:?}", began.elapsed());
+    println!("10 pushes and 10 foreign writes beside it: {:?}", began.elapsed());
     assert!(blocked.iter().all(|blocked| !blocked.is_finished()), "this is not what they waited for");
     foreign.batch_execute("COMMIT").await.expect("nobody speaks against it");
     for blocked in blocked {
@@ -177,7 +222,7 @@ async fn a_foreign_transaction_that_stays_open_delays_nobody() {
 }
 
 /// One that is held for longer than a commit is tried again is told of, and nothing of it is applied.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_others_keep_from_its_rows_fails_whole() {
     let (database, store) = served().await;
     commit(&store, [Operation::put("held", "int", "1")]).await;
@@ -192,7 +237,7 @@ async fn a_commit_that_others_keep_from_its_rows_fails_whole() {
 }
 
 /// It need not know of our schema.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_with_few_rights_still_writes_and_may_say_who_it_is() {
     let (database, store) = served().await;
     let writer = database.role("writer");
@@ -210,7 +255,7 @@ async fn a_writer_with_few_rights_still_writes_and_may_say_who_it_is() {
     }
     // What it says of a revision that is not its own is not believed.
     writer.psql(
-        "BEGIN; SET LOCAL datastream.revision = '1'; INSERT INTO data (key, value) VALUES ('c', '1'); COMMIT",
+        "BEGIN; SET LOCAL datastream.revision = '1'; SET LOCAL datastream.place = '(0,1)'; INSERT INTO data (key, value) VALUES ('c', '1'); COMMIT",
     );
     let everything = HistoryQuery { of: None, before: None, limit: 10, bytes: 1 << 20 };
     let page = store.history(everything).await.expect("history").expect("it is kept");
@@ -220,7 +265,7 @@ async fn a_writer_with_few_rights_still_writes_and_may_say_who_it_is() {
 }
 
 /// NOTIFY would keep these transactions from being prepared.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_phase_commits_are_followed_in_the_order_of_their_second_phase() {
     let cluster = Cluster::start_with(&[("max_prepared_transactions", "5")]);
     let database = cluster.database();

@@ -5,7 +5,7 @@ use datastream_server::store::{Commit, CommitError, Operation, StoreError};
 use super::{TABLE, changes, head, open, state, told, until};
 use crate::postgres::Cluster;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_rights_a_table_is_read_again_and_again_and_never_written() {
     let database = Cluster::shared().database();
     let reader = database.role("reader");
@@ -31,7 +31,7 @@ async fn without_rights_a_table_is_read_again_and_again_and_never_written() {
     assert_eq!(database.psql("SELECT to_regnamespace('datastream') IS NULL"), "t", "nothing is added");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reading_that_fails_is_told_and_forgotten_when_it_succeeds() {
     let database = Cluster::shared().database();
     let reader = database.role("reader");
@@ -42,4 +42,15 @@ async fn a_reading_that_fails_is_told_and_forgotten_when_it_succeeds() {
     until("it is told", || async { store.changes(&before).await.is_err() }).await;
     database.psql("ALTER TABLE other RENAME TO data");
     until("it is well again", || async { store.changes(&before).await.is_ok() }).await;
+}
+
+/// Who set it up has not let this one see what was added.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_others_serve_is_read_by_who_may_read_it_alone() {
+    let (database, beside) = super::served().await;
+    let reader = database.role("reader");
+    database.psql(&format!("GRANT SELECT ON data TO {}", reader.name()));
+    super::commit(&beside, [Operation::put("a", "int", "1")]).await;
+    let store = open(&reader.url()).await.expect("it can be read");
+    assert_eq!((store.kind(), state(&store).await.len()), ("postgres (polled)", 1));
 }

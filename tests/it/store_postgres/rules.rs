@@ -22,7 +22,8 @@ fn database(sql: &str) -> Database {
 #[test]
 fn a_table_that_cannot_be_served_rightly_is_told() {
     let columns = "value bytea, value_type text, updated_at timestamptz";
-    let cases: [(String, &[&str]); 15] = [
+    let cases: [(String, &[&str]); 16] = [
+        (format!("{TABLE}; CREATE RULE r AS ON INSERT TO data DO ALSO NOTHING"), &["has rules", "triggers"]),
         (String::new(), &["\"data\" does not exist", "CREATE TABLE data (key text PRIMARY KEY", "?table="]),
         ("CREATE TABLE data (key text PRIMARY KEY, value bytea, updated_at timestamptz)".into(), &["no column value_type"]),
         (format!("CREATE TABLE data (key int PRIMARY KEY, {columns})"), &["key integer", "it needs key text"]),
@@ -150,7 +151,7 @@ fn a_certificate_that_proves_nothing_is_told() {
 }
 
 /// What holds the table is not waited for without end.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_others_hold_is_told() {
     let database = database(TABLE);
     let other = database.connect().await;

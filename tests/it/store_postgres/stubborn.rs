@@ -13,7 +13,7 @@ fn before(event: &str, body: &str) -> String {
     )
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_their_rules_refuse_is_refused_by_key_and_leaves_no_trace() {
     let (database, store) = served().await;
     commit(&store, [Operation::put("old", "int", "1")]).await;
@@ -41,7 +41,7 @@ async fn what_their_rules_refuse_is_refused_by_key_and_leaves_no_trace() {
 }
 
 /// Not even where a trigger gives its error a code that speaks of something else.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_their_triggers_say_is_not_passed_on() {
     let (database, store) = served().await;
     database.psql(&before("INSERT", "RAISE EXCEPTION ''secret 7'' USING ERRCODE = ''55000''; RETURN NEW;"));
@@ -51,7 +51,7 @@ async fn what_their_triggers_say_is_not_passed_on() {
 }
 
 /// It is checked when all else of the transaction is done.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_constraint_that_is_checked_late_refuses_as_well() {
     let (database, store) = served().await;
     database.psql(
@@ -65,7 +65,7 @@ async fn a_constraint_that_is_checked_late_refuses_as_well() {
 }
 
 /// What is told to others is what the row is.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trigger_that_changes_a_value_is_followed() {
     let (database, store) = served().await;
     database.psql(&before("INSERT OR UPDATE", "NEW.value := ''0''; RETURN NEW;"));
@@ -76,4 +76,17 @@ async fn a_trigger_that_changes_a_value_is_followed() {
         matches!(refused, Err(CommitError::Refused { why: Refused::Rules, .. })),
         "nothing comes of it: {refused:?}"
     );
+}
+
+/// It writes the row once more, inside the statement that wrote it first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_that_runs_after_and_writes_the_row_again_is_followed() {
+    let (database, store) = served().await;
+    database.psql(
+        "CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF NEW.value <> '0' THEN UPDATE data SET value = '0' WHERE key = NEW.key; END IF; RETURN NULL; END $$;
+         CREATE TRIGGER a_first AFTER INSERT OR UPDATE ON data FOR EACH ROW EXECUTE FUNCTION theirs();
+         INSERT INTO data VALUES ('a', '7', 'int')",
+    );
+    assert_eq!(state(&store).await, [("a".to_owned(), "0".to_owned())]);
 }

@@ -1,5 +1,7 @@
 //! What a store in memory knows: the present, and what was.
 
+#[cfg(feature = "postgres")]
+use std::collections::BTreeSet;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -68,6 +70,13 @@ struct Latest {
     change: Change,
     /// The revision at which the commit of this change ended.
     commit: u64,
+}
+
+impl Latest {
+    /// Whether the key is, although its value may be left out.
+    fn is_there(&self) -> bool {
+        self.change.value.is_some() || self.change.too_large.is_some()
+    }
 }
 
 impl History {
@@ -176,11 +185,8 @@ impl History {
     /// any.
     #[cfg(feature = "postgres")]
     pub(super) fn mirror(&mut self, rows: Vec<Written>) -> bool {
-        let mut gone: BTreeMap<Arc<str>, ()> = BTreeMap::new();
-        let is_there = |latest: &Latest| latest.change.value.is_some() || latest.change.too_large.is_some();
-        gone.extend(
-            self.latest.iter().filter(|(_, latest)| is_there(latest)).map(|(key, _)| (key.clone(), ())),
-        );
+        let known = self.latest.iter().filter(|(_, latest)| latest.is_there());
+        let mut gone: BTreeSet<Arc<str>> = known.map(|(key, _)| key.clone()).collect();
         let mut changed = Vec::new();
         for row in rows {
             gone.remove(&row.key);
@@ -189,7 +195,7 @@ impl History {
                 changed.push(row);
             }
         }
-        changed.extend(gone.into_keys().map(|key| Written::of(key, None)));
+        changed.extend(gone.into_iter().map(|key| Written::of(key, None)));
         let is_changed = !changed.is_empty();
         if is_changed {
             self.record(changed, "", "");
@@ -300,8 +306,7 @@ impl History {
             entry.remove();
         }
         let compacted_to = self.compacted_to;
-        self.latest
-            .retain(|_, latest| latest.change.value.is_some() || latest.change.revision > compacted_to);
+        self.latest.retain(|_, latest| latest.is_there() || latest.change.revision > compacted_to);
         self.forget_history(retention, now);
         compacted_to
     }

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use datastream::value;
-use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-use super::passfile;
+use super::environment;
+use super::options::Options;
 
 /// Which PostgreSQL is served, and how.
 ///
@@ -41,8 +40,12 @@ pub(super) enum Tls {
     VerifyFull(Option<PathBuf>),
 }
 
-/// A variable of the environment.
-type Variable<'e> = &'e dyn Fn(&str) -> Option<String>;
+/// What a variable of the environment holds, if it holds something.
+pub(super) type Variable<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+fn wrong(why: &str) -> String {
+    format!("not an address of PostgreSQL{why}: postgres://user@host:5432/database?table=data is one")
+}
 
 impl Address {
     /// Reads a URL. Beside what libpq knows, its options are:
@@ -62,33 +65,24 @@ impl Address {
     }
 
     fn parse_in(text: &str, variable: Variable<'_>) -> Result<Self, String> {
-        let is_bare = matches!(text.split('?').next(), Some("postgres:" | "postgresql:"));
-        let from_environment = is_bare.then(|| variable("DATABASE_URL")).flatten();
-        let (place, query) = match (&from_environment, text.split_once('?')) {
-            (Some(url), _) => url.split_once('?').unwrap_or((url, "")),
-            (None, Some(parts)) => parts,
-            (None, None) => (text, ""),
-        };
-        // The options of the flag beside those of the variable.
-        let ours = from_environment.as_ref().and(text.split_once('?')).map_or("", |(_, query)| query);
+        let (place, query) = text.split_once('?').unwrap_or((text, ""));
+        let is_bare = matches!(place, "postgres:" | "postgresql:");
+        let url = is_bare.then(|| variable("DATABASE_URL")).flatten();
+        let url = url.as_deref().unwrap_or(if is_bare { "postgres://" } else { place });
+        let (place, theirs) = url.split_once('?').unwrap_or((url, ""));
+        if !(place.starts_with("postgres://") || place.starts_with("postgresql://")) {
+            return Err(wrong(""));
+        }
         let mut options = Options::default();
-        for pair in query.split('&').chain(ours.split('&')).filter(|pair| !pair.is_empty()) {
+        for pair in theirs.split('&').chain(query.split('&')).filter(|pair| !pair.is_empty()) {
             options.take(pair)?;
         }
-        let place = if place.ends_with("postgres:") || place.ends_with("postgresql:") {
-            "postgres://"
-        } else {
-            place
-        };
-        let mut config =
-            Config::from_str(&format!("{place}?{}", options.rest.join("&"))).map_err(|error| {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-                format!(
-                    "not an address of PostgreSQL{}: postgres://user@host:5432/database?table=data is one",
-                    cause.unwrap_or_default()
-                )
-            })?;
-        complete(&mut config, variable)?;
+        let config = Config::from_str(&format!("{place}?{}", options.rest.join("&")));
+        let mut config = config.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
+            wrong(&cause.unwrap_or_default())
+        })?;
+        environment::complete(&mut config, variable)?;
         Ok(Self {
             tls: options.tls(&config, variable)?,
             config,
@@ -143,123 +137,6 @@ impl fmt::Debug for Address {
     }
 }
 
-/// What stands behind the `?`: ours, and what is left for the driver.
-#[derive(Default)]
-struct Options {
-    table: Option<String>,
-    sslmode: Option<String>,
-    sslrootcert: Option<String>,
-    reconcile: Option<Duration>,
-    poll: Option<Duration>,
-    rest: Vec<String>,
-}
-
-impl Options {
-    fn take(&mut self, pair: &str) -> Result<(), String> {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let text = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name} is not UTF-8"))?;
-        match name {
-            "table" if text.is_empty() => return Err("table needs a name: ?table=data".to_owned()),
-            "table" => self.table = Some(text.into_owned()),
-            "sslmode" => self.sslmode = Some(text.into_owned()),
-            "sslrootcert" => self.sslrootcert = Some(text.into_owned()),
-            "reconcile" => self.reconcile = Some(duration(name, &text)?),
-            "poll" => self.poll = Some(duration(name, &text)?),
-            _ => self.rest.push(pair.to_owned()),
-        }
-        Ok(())
-    }
-
-    /// Off where nobody else can listen, else on and verified: less would not tell the server from who stands between.
-    fn tls(&self, config: &Config, variable: Variable<'_>) -> Result<Tls, String> {
-        let roots = self.sslrootcert.clone().or_else(|| variable("PGSSLROOTCERT")).map(PathBuf::from);
-        let mode = self.sslmode.clone().or_else(|| variable("PGSSLMODE"));
-        match mode.as_deref() {
-            Some("disable") => Ok(Tls::Off),
-            Some("require" | "verify-ca" | "verify-full") => Ok(Tls::VerifyFull(roots)),
-            None | Some("prefer" | "allow") if config.get_hosts().iter().all(is_here) => Ok(Tls::Off),
-            None | Some("prefer" | "allow") => Ok(Tls::VerifyFull(roots)),
-            Some(other) => Err(format!("sslmode is verify-full or disable, not {other:?}")),
-        }
-    }
-}
-
-fn duration(name: &str, text: &str) -> Result<Duration, String> {
-    let interval: Duration = value::decode("duration", &text.to_owned().into())
-        .map_err(|error| format!("{name} is a duration, as in ?{name}=10m: {error}"))?;
-    Ok(interval.max(Duration::from_millis(10)))
-}
-
-/// Whether a host is this machine.
-fn is_here(host: &Host) -> bool {
-    match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-        }
-        #[cfg(unix)]
-        Host::Unix(_) => true,
-    }
-}
-
-/// What the URL left out.
-fn complete(config: &mut Config, variable: Variable<'_>) -> Result<(), String> {
-    if config.get_hosts().is_empty() {
-        let hosts = variable("PGHOST").unwrap_or_else(default_host);
-        hosts.split(',').for_each(|host| _ = config.host(host));
-    }
-    if config.get_ports().is_empty()
-        && let Some(ports) = variable("PGPORT")
-    {
-        for port in ports.split(',') {
-            config.port(port.parse().map_err(|_| "PGPORT is not a port".to_owned())?);
-        }
-    }
-    if config.get_user().is_none() {
-        variable("PGUSER").map(|user| config.user(user));
-    }
-    if config.get_dbname().is_none() {
-        variable("PGDATABASE").map(|name| config.dbname(name));
-    }
-    if config.get_application_name().is_none() {
-        config.application_name(variable("PGAPPNAME").as_deref().unwrap_or("datastream-server"));
-    }
-    if let Some(seconds) = variable("PGCONNECT_TIMEOUT").filter(|_| config.get_connect_timeout().is_none()) {
-        let seconds =
-            seconds.parse().map_err(|_| "PGCONNECT_TIMEOUT is not a number of seconds".to_owned())?;
-        config.connect_timeout(Duration::from_secs(seconds));
-    }
-    target(config, variable)?;
-    if config.get_password().is_none() {
-        let password = variable("PGPASSWORD").or_else(|| passfile::password(config, variable));
-        password.map(|password| config.password(password));
-    }
-    Ok(())
-}
-
-fn target(config: &mut Config, variable: Variable<'_>) -> Result<(), String> {
-    use tokio_postgres::config::TargetSessionAttrs::{Any, ReadOnly, ReadWrite};
-    if config.get_target_session_attrs() != Any {
-        return Ok(());
-    }
-    config.target_session_attrs(match variable("PGTARGETSESSIONATTRS").as_deref() {
-        None | Some("any") => Any,
-        Some("read-write" | "primary") => ReadWrite,
-        Some("read-only" | "standby") => ReadOnly,
-        Some(other) => {
-            return Err(format!("PGTARGETSESSIONATTRS is any, read-write or read-only, not {other:?}"));
-        }
-    });
-    Ok(())
-}
-
-/// Where libpq looks: the socket, or the loopback where there is none.
-fn default_host() -> String {
-    let sockets = ["/var/run/postgresql", "/tmp"];
-    let found =
-        sockets.into_iter().find(|folder| std::path::Path::new(folder).join(".s.PGSQL.5432").exists());
-    found.unwrap_or("localhost").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +176,14 @@ mod tests {
     }
 
     #[test]
+    fn a_database_url_that_is_none_is_told() {
+        for url in ["host=db password=secret", "mysql://u:secret@h/d"] {
+            let error = parse("postgres:", &[("DATABASE_URL", url)]).expect_err(url);
+            assert!(error.contains("not an address") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
     fn others_than_this_machine_are_verified() {
         let tls = |text: &str, variables: &[_]| parsed(text, variables).tls;
         for here in
@@ -322,6 +207,7 @@ mod tests {
             ("postgres://u:secret@h/d?table=", "table"),
             ("postgres://u:secret@h/d?sslkey=k", "sslkey"),
             ("postgres://u:secret@h:many/d", "port"),
+            ("mysql://u:secret@h/d", "not an address"),
         ] {
             let error = parse(text, &[]).expect_err(text);
             assert!(error.contains(told) && !error.contains("secret"), "{error}");

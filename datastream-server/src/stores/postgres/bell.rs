@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::connect::Dialler;
+use super::connect::{Dialler, Session};
 use crate::retry::{Link, Pauses};
 use crate::store::StoreError;
 
@@ -46,7 +46,7 @@ impl Bell {
     }
 
     /// Keeps the bell hung up, until dropped.
-    pub(super) async fn keep(self: Arc<Self>, dialler: Arc<Dialler>, others: Arc<Link<Client>>) {
+    pub(super) async fn keep(self: Arc<Self>, dialler: Arc<Dialler>, others: Arc<Link<Session>>) {
         let mut pauses = REHANG;
         let mut is_told = false;
         loop {
@@ -68,7 +68,7 @@ impl Bell {
     async fn hang(
         self: &Arc<Self>,
         dialler: &Dialler,
-        others: &Link<Client>,
+        others: &Link<Session>,
         pauses: &mut Pauses,
     ) -> Result<(), String> {
         let trial = Arc::new(Notify::new());
@@ -117,7 +117,7 @@ async fn listen(listener: &Client, channel: &str) -> Result<(), String> {
 }
 
 /// Rings from another connection, as others do, on a channel that nobody else hears.
-async fn try_out(others: &Link<Client>, channel: &str, trial: &Notify) -> Result<(), String> {
+async fn try_out(others: &Link<Session>, channel: &str, trial: &Notify) -> Result<(), String> {
     let ring = format!("NOTIFY {channel}");
     let rung: Result<(), StoreError> =
         others.run(PATIENCE, |client| async move { Ok(client.batch_execute(&ring).await?) }.boxed()).await;

@@ -4,12 +4,14 @@
 //! that took its turn first would wait for rows while others, who have these rows, wait for the turn.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use datastream::position::Position;
 use futures_util::future::try_join_all;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, IsolationLevel, Transaction};
 
+use super::LONG_ANSWER;
 use super::error::{Attempt, of_write};
 use super::history::{head, stored};
 use super::request;
@@ -64,6 +66,7 @@ async fn begin<'c>(client: &'c mut Client, commit: &Commit) -> Result<Transactio
     let request = commit.request.as_ref().map_or("", |request| &*request.id);
     let words = "SELECT set_config('datastream.author', $1, true), set_config('datastream.message', $2, true),
       set_config('datastream.request', $3, true), set_config('lock_timeout', $4, true),
+      set_config('datastream.gives_way', 'yes', true),
       set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '10s', true)";
     let parameters = [&&*commit.author, &&*commit.message, &request, &ROWS];
     let parameters = parameters.map(|word| (word as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT));
@@ -189,8 +192,7 @@ impl Known {
     ) -> Result<Self, Attempt> {
         let keys: Vec<&str> = operations.iter().map(|operation| &*operation.key).collect();
         let keys = [(&keys as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT_ARRAY)];
-        let lock =
-            "SELECT key::text, {held.value_type}, {held.value} FROM {table} AS held WHERE key = ANY ($1)
+        let lock = "SELECT key::text, {type}, {value} FROM {table} AS held WHERE key = ANY ($1)
           ORDER BY key FOR UPDATE";
         let mut known = Self { rows: HashMap::new(), latest: HashMap::new() };
         for row in transaction.query_typed(&table.fill(lock), &keys).await? {
@@ -216,17 +218,29 @@ impl Known {
     }
 }
 
-/// Brings the log to what the table holds: what was written past the triggers enters as a commit. Returns how
-/// many keys differed.
+/// Brings the log to what the table holds: what was written past the triggers enters as a commit. Returns how many keys
+/// differed.
 pub(super) async fn compare(client: &mut Client) -> Result<u64, StoreError> {
+    let transaction = writing(client, LONG_ANSWER).await?;
+    // A transaction that saw an earlier moment has not seen all that it truncated, and has left its note.
+    let compare = "DELETE FROM datastream.pending WHERE key IS NULL";
+    transaction.execute_typed(compare, &[]).await?;
     let compare = "SELECT set_config('datastream.author', 'datastream', true), datastream.compare()";
-    let transaction =
-        client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::ReadCommitted);
-    let transaction = transaction.start().await?;
     let changes: i64 = transaction.query_typed_one(compare, &[]).await?.try_get(1)?;
     transaction.commit().await?;
     if changes > 0 {
         tracing::warn!(changes, "the table was changed past its triggers: what differed is committed now");
     }
     Ok(changes.cast_unsigned())
+}
+
+/// A transaction that sees what others have committed, and that the database ends when nobody waits for it any more.
+pub(super) async fn writing(
+    client: &mut Client,
+    limit: Duration,
+) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    let transaction =
+        client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    transaction.batch_execute(&format!("SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
+    Ok(transaction)
 }

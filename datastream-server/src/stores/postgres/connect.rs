@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::BufReader;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -25,6 +26,9 @@ use crate::retry::Connection;
 const CONNECT: Duration = Duration::from_secs(5);
 /// After how long a silent network is asked, by TCP, whether it is still there.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// For how long a connection to a standby is kept, where the address names another host that may be the primary.
+const STANDBY: Duration = Duration::from_secs(5);
 
 /// What is called when the server says something that was not asked for.
 pub(super) type Heard = Box<dyn FnMut(AsyncMessage) + Send>;
@@ -82,14 +86,43 @@ impl Dialler {
     }
 
     /// A connection for questions and answers.
-    pub(super) async fn ask(&self) -> Result<Client, OpenError> {
-        self.connect(Box::new(|_| {})).await
+    pub(super) async fn ask(&self) -> Result<Session, OpenError> {
+        let client = self.connect(Box::new(|_| {})).await?;
+        let mut leave_at = None;
+        if self.config.get_hosts().len() > 1 {
+            let question = client.query_typed_one("SELECT pg_is_in_recovery()", &[]);
+            let answer = timeout(CONNECT, question).await.ok().and_then(Result::ok);
+            let is_standby = answer.is_none_or(|row| row.try_get(0).unwrap_or(true));
+            leave_at = is_standby.then(|| Instant::now() + STANDBY);
+        }
+        Ok(Session { client, leave_at })
     }
 }
 
-impl Connection for Client {
+/// A connection, for as long as it is worth to be kept.
+pub(super) struct Session {
+    client: Client,
+    /// When to look for the primary, which may be back.
+    leave_at: Option<Instant>,
+}
+
+impl Connection for Session {
     fn is_lost(&self) -> bool {
-        self.is_closed()
+        self.client.is_closed() || self.leave_at.is_some_and(|leave_at| Instant::now() >= leave_at)
+    }
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
     }
 }
 

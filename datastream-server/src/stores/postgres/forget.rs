@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Transaction};
 
+use super::LONG_ANSWER;
+use super::commit::writing;
 use super::history::as_sql;
+use crate::state::Place;
 use crate::store::{Retention, StoreError};
 
 /// How many rows one transaction looks at: some milliseconds, in which nobody waits for it.
 const STEP: i64 = 1000;
+const FULL: u64 = STEP as u64;
 
 /// How far [`step`] came.
 pub(super) struct Forgotten {
     pub(super) compacted_to: u64,
     /// Where to go on, if there is more.
-    pub(super) next: Option<Option<u64>>,
+    pub(super) next: Option<Option<Place>>,
 }
 
 /// Forgets what `retention` lets go, and looks at a bounded part of the log to do so: what is after `from`, where that is
@@ -23,27 +27,28 @@ pub(super) struct Forgotten {
 pub(super) async fn step(
     client: &mut Client,
     retention: Retention,
-    from: Option<u64>,
+    from: Option<Place>,
 ) -> Result<Forgotten, StoreError> {
-    let compacted_to = raise_compacted_to(client, retention).await?;
+    let transaction = writing(client, LONG_ANSWER).await?;
+    let compacted_to = raise_compacted_to(&transaction, retention).await?;
     let tokens = "DELETE FROM datastream.token WHERE revision IN
       (SELECT revision FROM datastream.token WHERE revision <= $1 ORDER BY revision LIMIT $2)";
-    let tokens = client.execute_typed(tokens, &[(&compacted_to, Type::INT8), (&STEP, Type::INT8)]).await?;
-    let to = match from {
-        Some(from) => forget_changes(client, retention, as_sql(from), compacted_to).await?,
-        None => compacted_to,
+    let mut more =
+        transaction.execute_typed(tokens, &[(&compacted_to, Type::INT8), (&STEP, Type::INT8)]).await? == FULL;
+    more |= forget_requests(&transaction, retention).await? == FULL;
+    more |= forget_notes(&transaction).await? == FULL;
+    let to = match &from {
+        Some(from) => forget_changes(&transaction, retention, from, compacted_to).await?,
+        None => None,
     };
-    let requests = forget_requests(client, retention).await?;
-    client.batch_execute("DELETE FROM datastream.pending").await?;
-    let more = tokens == STEP as u64 || requests == STEP as u64 || to < compacted_to;
-    Ok(Forgotten {
-        compacted_to: compacted_to.cast_unsigned(),
-        next: more.then_some(from.map(|_| to.cast_unsigned())),
-    })
+    transaction.commit().await?;
+    // Behind the last change there is nothing to look at, but there may be more of the rest.
+    let next = if to.is_some() { Some(to) } else { more.then_some(None) };
+    Ok(Forgotten { compacted_to: compacted_to.cast_unsigned(), next })
 }
 
 /// Writes only what is new, so that a compaction of nothing costs no sync.
-async fn raise_compacted_to(client: &Client, retention: Retention) -> Result<i64, StoreError> {
+async fn raise_compacted_to(client: &Transaction<'_>, retention: Retention) -> Result<i64, StoreError> {
     let most = as_sql(retention.max_positions.max(1));
     let row = client
         .query_typed_one(
@@ -66,37 +71,65 @@ async fn raise_compacted_to(client: &Client, retention: Retention) -> Result<i64
     Ok(compacted_to)
 }
 
-/// Returns the revision up to which it looked. A tombstone goes only when nothing else of its key is left, or what it
-/// ended would come back.
+/// Returns the last change that it looked at, if there was one. A tombstone goes only when nothing else of its key is left,
+/// or what it ended would come back.
 async fn forget_changes(
-    client: &mut Client,
+    transaction: &Transaction<'_>,
     retention: Retention,
-    from: i64,
+    (revision, key): &Place,
     compacted_to: i64,
-) -> Result<i64, StoreError> {
-    let transaction = client.transaction().await?;
-    let to = "SELECT max(revision) FROM (SELECT revision FROM datastream.log WHERE revision > $1
-      ORDER BY revision LIMIT $2) AS step";
-    let to = transaction.query_typed_one(to, &[(&from, Type::INT8), (&STEP, Type::INT8)]).await?;
-    let to = to.try_get::<_, Option<i64>>(0)?.unwrap_or(compacted_to).min(compacted_to);
-    let (before, versions) = (seconds(retention.history), as_sql(retention.versions.max(1)));
-    let part = [(&from as &(dyn tokio_postgres::types::ToSql + Sync), Type::INT8), (&to, Type::INT8)];
-    let with = |last| part.iter().cloned().chain([last]).collect::<Vec<_>>();
-    let superseded = "DELETE FROM datastream.log AS old WHERE revision > $1 AND revision <= $2 AND
-      (SELECT time FROM datastream.log WHERE key = old.key AND revision > old.revision ORDER BY revision LIMIT 1) <= now() - make_interval(secs => $3)";
-    let tombstones = "DELETE FROM datastream.log AS old WHERE revision > $1 AND revision <= $2 AND value IS NULL
-      AND time <= now() - make_interval(secs => $3) AND NOT EXISTS (SELECT FROM datastream.log WHERE key = old.key AND revision <> old.revision)";
-    for forgotten in [superseded, tombstones] {
-        transaction.execute_typed(forgotten, &with((&before, Type::FLOAT8))).await?;
-    }
-    let excess = "DELETE FROM datastream.log AS old WHERE revision > $1 AND revision <= $2 AND revision <=
-      (SELECT revision FROM datastream.log WHERE key = old.key ORDER BY revision DESC OFFSET $3 LIMIT 1)";
-    transaction.execute_typed(excess, &with((&versions, Type::INT8))).await?;
-    transaction.commit().await?;
-    Ok(to)
+) -> Result<Option<Place>, StoreError> {
+    let (revision, versions) = (as_sql(*revision), as_sql(retention.versions.max(1)));
+    let kept = seconds(retention.history);
+    let row = transaction
+        .query_typed_opt(
+            "WITH step AS MATERIALIZED (
+               SELECT revision, key FROM datastream.log WHERE (revision, key) > ($1, $2) AND revision <= $3
+               ORDER BY revision, key LIMIT $4
+             ), gone AS (
+               DELETE FROM datastream.log AS old USING step
+               WHERE old.revision = step.revision AND old.key = step.key AND (
+                 (SELECT time FROM datastream.log WHERE key = old.key AND revision > old.revision
+                  ORDER BY revision LIMIT 1) <= now() - make_interval(secs => $5)
+                 OR old.revision <= (SELECT revision FROM datastream.log WHERE key = old.key
+                                     ORDER BY revision DESC OFFSET $6 LIMIT 1))
+             )
+             SELECT revision, key FROM step ORDER BY revision DESC, key DESC LIMIT 1",
+            &[
+                (&revision, Type::INT8),
+                (&&**key, Type::TEXT),
+                (&compacted_to, Type::INT8),
+                (&STEP, Type::INT8),
+                (&kept, Type::FLOAT8),
+                (&versions, Type::INT8),
+            ],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (last, last_key): (i64, &str) = (row.try_get(0)?, row.try_get(1)?);
+    let tombstones = "DELETE FROM datastream.log AS old
+      WHERE (revision, key) > ($1, $2) AND (revision, key) <= ($3, $4) AND value IS NULL
+        AND time <= now() - make_interval(secs => $5)
+        AND NOT EXISTS (SELECT FROM datastream.log WHERE key = old.key AND revision <> old.revision)";
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&revision, Type::INT8),
+        (&&**key, Type::TEXT),
+        (&last, Type::INT8),
+        (&last_key, Type::TEXT),
+        (&kept, Type::FLOAT8),
+    ];
+    transaction.execute_typed(tombstones, &parameters).await?;
+    Ok(Some((last.cast_unsigned(), last_key.into())))
 }
 
-async fn forget_requests(client: &Client, retention: Retention) -> Result<u64, StoreError> {
+/// Notes of transactions that have ended. Those of truncations are for who compares.
+async fn forget_notes(transaction: &Transaction<'_>) -> Result<u64, StoreError> {
+    let forget = "DELETE FROM datastream.pending WHERE ctid = ANY (ARRAY
+      (SELECT ctid FROM datastream.pending WHERE key IS NOT NULL LIMIT $1))";
+    Ok(transaction.execute_typed(forget, &[(&STEP, Type::INT8)]).await?)
+}
+
+async fn forget_requests(client: &Transaction<'_>, retention: Retention) -> Result<u64, StoreError> {
     let forget = "DELETE FROM datastream.request WHERE number IN
       (SELECT number FROM datastream.request
        WHERE time <= now() - make_interval(secs => $1) OR number <= (SELECT max(number) FROM datastream.request) - $2

@@ -8,6 +8,7 @@ use datastream::position::Position;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, GenericClient, IsolationLevel, Row, Transaction};
 
+use super::LONG_ANSWER;
 use crate::config::MAX_VALUE_BYTES;
 use crate::store::{Batch, Change, Since, Snapshot, StoreError, Stored};
 
@@ -87,20 +88,27 @@ enum Knows {
     Nothing,
 }
 
-/// What came after a position, or nothing where a replica is behind it; and whether this is a replica. Costs one question
-/// where nothing came.
-pub(super) async fn since(
-    client: &mut Client,
-    after: &Position,
-) -> Result<(Option<Since>, bool), StoreError> {
+/// What one question tells of what came after a position.
+pub(super) enum Asked {
+    /// All there is to say.
+    Told(Since),
+    /// There is more; [`gone_on`] says what.
+    More,
+    /// A replica that is behind the position.
+    Behind,
+}
+
+/// Asks what came after a position; and whether this is a replica.
+pub(super) async fn ask(client: &Client, after: &Position) -> Result<(Asked, bool), StoreError> {
     let head = head(client, after.revision).await?;
     let is_replica = head.is_replica;
-    match head.judge(after) {
-        Knows::NotYet => Ok((None, is_replica)),
-        Knows::Nothing => Ok((Some(Since::Replaced), is_replica)),
-        Knows::Head => Ok((Some(unchanged(head)), is_replica)),
-        Knows::Passed => gone_on(client, after).await,
-    }
+    let asked = match head.judge(after) {
+        Knows::NotYet => Asked::Behind,
+        Knows::Nothing => Asked::Told(Since::Replaced),
+        Knows::Head => Asked::Told(unchanged(head)),
+        Knows::Passed => Asked::More,
+    };
+    Ok((asked, is_replica))
 }
 
 fn unchanged(head: Head) -> Since {
@@ -108,30 +116,19 @@ fn unchanged(head: Head) -> Since {
     Since::Changes(Batch { position, compacted_to, positions: Vec::new(), changes: Vec::new() })
 }
 
-/// To the end, never a part, and as of one moment: what one transaction wrote must be seen together.
-async fn gone_on(client: &mut Client, after: &Position) -> Result<(Option<Since>, bool), StoreError> {
+/// What came after a position of this history: to the end, never a part, and as of one moment, since what one transaction
+/// wrote must be seen together. Nothing, where it is no longer one.
+pub(super) async fn gone_on(client: &mut Client, after: &Position) -> Result<Option<Batch>, StoreError> {
     let transaction = snapshot_of(client).await?;
     let head = head(&transaction, after.revision).await?;
-    let is_replica = head.is_replica;
-    let since = match head.judge(after) {
-        Knows::NotYet => return Ok((None, is_replica)),
-        Knows::Nothing => Since::Replaced,
-        Knows::Head => unchanged(head),
-        Knows::Passed => {
-            let sql =
-                format!("SELECT {CHANGE} FROM datastream.log WHERE revision > $1 ORDER BY revision, key");
-            let positions = positions_after(&transaction, &head, after.revision).await?;
-            let changes = changes(&transaction, &sql, after.revision).await?;
-            Since::Changes(Batch {
-                position: head.position,
-                compacted_to: head.compacted_to,
-                positions,
-                changes,
-            })
-        }
-    };
+    if !matches!(head.judge(after), Knows::Passed) {
+        return Ok(None);
+    }
+    let sql = format!("SELECT {CHANGE} FROM datastream.log WHERE revision > $1 ORDER BY revision, key");
+    let positions = positions_after(&transaction, &head, after.revision).await?;
+    let changes = changes(&transaction, &sql, after.revision).await?;
     transaction.commit().await?;
-    Ok((Some(since), is_replica))
+    Ok(Some(Batch { position: head.position, compacted_to: head.compacted_to, positions, changes }))
 }
 
 /// Everything, as of one moment, and whether a replica says so.
@@ -154,9 +151,12 @@ pub(super) async fn load(client: &mut Client) -> Result<(Snapshot, bool), StoreE
     ))
 }
 
-/// A transaction that sees one moment, and hinders nobody.
+/// A transaction that sees one moment, and hinders nobody. The database ends it when nobody waits for it any more.
 pub(super) async fn snapshot_of(client: &mut Client) -> Result<Transaction<'_>, Error> {
-    client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await
+    let reading = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    let transaction = reading.start().await?;
+    transaction.batch_execute(&format!("SET LOCAL statement_timeout = {}", LONG_ANSWER.as_millis())).await?;
+    Ok(transaction)
 }
 
 async fn changes(transaction: &Transaction<'_>, sql: &str, after: u64) -> Result<Vec<Change>, Error> {

@@ -1,9 +1,13 @@
 //! What is added to a database so that its table can be served, and how it is taken out again.
 
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Transaction};
 
 use super::address::Address;
+use super::commit::writing;
 use super::error::OpenError;
 use super::meta::{self, Meta};
 use super::table::{self, Table};
@@ -13,6 +17,8 @@ use super::table::{self, Table};
 const OLDEST: i32 = 130_000;
 /// For how long setting up waits for who writes the table; who stays longer is told of.
 const LOCKS: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL client_min_messages = 'warning'";
+/// How long all of it may take, for a large table.
+const LIMIT: Duration = Duration::from_secs(600);
 /// Of servers that start at once, one sets up.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtext('datastream'))";
 
@@ -24,19 +30,29 @@ pub(super) enum Served {
     Polled(Table, String),
 }
 
-/// Sets the database up, or finds that it is, or that it cannot be.
-pub(super) async fn install(client: &mut Client, address: &Address) -> Result<Served, OpenError> {
+/// Sets the database up, or finds that it is, or that it cannot be. A history is begun only if `begin` is set.
+pub(super) async fn install(
+    client: &mut Client,
+    address: &Address,
+    begin: bool,
+) -> Result<Served, OpenError> {
     let failed = |error| OpenError::of(address, &error);
     check_server(client).await?;
     let table = find(client, address).await?;
-    let meta = meta::read(client).await.map_err(failed)?;
+    let (meta, is_followed) = match what_is_there(client, &table).await {
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let missing = "reading the schema datastream takes rights that its owner has to grant";
+            return Ok(Served::Polled(table, missing.to_owned()));
+        }
+        there => there.map_err(failed)?,
+    };
     match &meta {
         Some(meta) => check_meta(meta, &table)?,
+        None if !begin => return Err(OpenError::NotAdopted { database: address.database().to_owned() }),
         None if meta::is_taken(client).await.map_err(failed)? => return Err(OpenError::Taken),
         None => {}
     }
     let definition = definition(&table);
-    let is_followed = meta.is_some() && table.is_followed(client).await.map_err(failed)?;
     // A newer version of this program, which says that this one may go on, has definitions of its own.
     let is_current = meta.as_ref().is_some_and(|meta| meta.is_newer() || meta.definition == definition);
     let missing = missing_rights(client, &table, meta.is_some()).await.map_err(failed)?;
@@ -53,6 +69,15 @@ pub(super) async fn install(client: &mut Client, address: &Address) -> Result<Se
         .map_err(failed)?
         .then_some(Served::Followed(table))
         .ok_or(OpenError::Incomplete)
+}
+
+async fn what_is_there(
+    client: &Client,
+    table: &Table,
+) -> Result<(Option<Meta>, bool), tokio_postgres::Error> {
+    let meta = meta::read(client).await?;
+    let is_followed = meta.is_some() && table.is_followed(client).await?;
+    Ok((meta, is_followed))
 }
 
 /// The table, if it can be served rightly.
@@ -137,9 +162,10 @@ async fn set_up(
     definition: &str,
 ) -> Result<(), OpenError> {
     let failed = |error| OpenError::of(address, &error);
-    let transaction = client.transaction().await.map_err(failed)?;
+    let transaction = writing(client, LIMIT).await.map_err(failed)?;
     transaction.batch_execute(&format!("{LOCKS}; {ONE_AT_A_TIME}")).await.map_err(failed)?;
     add(&transaction, table, definition).await.map_err(failed)?;
+    warn_of_publications(&transaction).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
 }
 
@@ -154,21 +180,40 @@ async fn add(
     }
     let is_new = meta::read(transaction).await?.is_none();
     transaction.batch_execute(&table.fill(include_str!("schema.sql"))).await?;
-    transaction.batch_execute(&table.fill(include_str!("triggers.sql"))).await?;
-    let words = if is_new { "message', 'adopted" } else { "author', 'datastream" };
     if is_new {
         meta::begin(transaction, &table.name, !had_schema).await?;
     }
+    // Triggers lock the table, which is not needed where only what they call is another.
+    if !table.is_followed(transaction).await? {
+        transaction.batch_execute(&table.fill(include_str!("triggers.sql"))).await?;
+    }
+    if is_new {
+        transaction.batch_execute(&table.fill(include_str!("adopt.sql"))).await?;
+    }
     meta::put(transaction, "definition", definition).await?;
-    transaction
-        .batch_execute(&format!("SELECT set_config('datastream.{words}', true), datastream.compare()"))
-        .await
+    // Where only tables were copied, the sequence lags behind them.
+    let catch_up = "SELECT setval('datastream.head', greatest(
+      (SELECT last_value FROM datastream.head), (SELECT max(revision) FROM datastream.token)))";
+    transaction.query_typed(catch_up, &[]).await.map(drop)
+}
+
+/// A subscriber of all tables has none of ours, and stops at the first change of them.
+async fn warn_of_publications(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    let found = "SELECT string_agg(pubname::text, ', ') FROM pg_publication WHERE puballtables";
+    let found: Option<String> = transaction.query_typed_one(found, &[]).await?.try_get(0)?;
+    if let Some(publications) = found {
+        tracing::warn!(
+            publications,
+            "the schema datastream is published with all tables: let the publication name tables, or make the schema at \
+             each subscriber before"
+        );
+    }
+    Ok(())
 }
 
 /// Takes out of a database all that was added to it. Returns the name of the table.
 pub(super) async fn remove(client: &mut Client, address: &Address) -> Result<String, OpenError> {
-    let failed = |error: tokio_postgres::Error| match error.code().map(tokio_postgres::error::SqlState::code)
-    {
+    let failed = |error: tokio_postgres::Error| match error.code().map(SqlState::code) {
         Some("42501") => OpenError::Rights {
             what: "taking datastream out",
             user: address.user().to_owned(),
@@ -176,7 +221,7 @@ pub(super) async fn remove(client: &mut Client, address: &Address) -> Result<Str
         },
         _ => OpenError::of(address, &error),
     };
-    let transaction = client.transaction().await.map_err(failed)?;
+    let transaction = writing(client, LIMIT).await.map_err(failed)?;
     transaction.batch_execute(&format!("{LOCKS}; {ONE_AT_A_TIME}")).await.map_err(failed)?;
     let Some(meta) = meta::read(&transaction).await.map_err(failed)? else {
         return Err(OpenError::NotAdopted { database: address.database().to_owned() });

@@ -69,8 +69,9 @@ fn logged(row: &Row, head: &super::history::Head) -> Result<Logged, Error> {
 }
 
 /// What was added to the database, its indices included.
-pub(super) async fn usage(client: &Client) -> Result<Usage, StoreError> {
-    let row = client
+pub(super) async fn usage(client: &mut Client) -> Result<Usage, StoreError> {
+    let transaction = snapshot_of(client).await?;
+    let row = transaction
         .query_typed_one(
             "SELECT (SELECT count(*) FROM datastream.log),
                (SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
@@ -79,5 +80,6 @@ pub(super) async fn usage(client: &Client) -> Result<Usage, StoreError> {
         )
         .await?;
     let (changes, bytes): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    transaction.commit().await?;
     Ok(Usage { changes: changes.cast_unsigned(), bytes: bytes.cast_unsigned() })
 }

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::LONG_ANSWER;
-use super::connect::Dialler;
+use super::connect::{Dialler, Session};
 use super::error::OpenError;
 use super::history::{LARGEST, stored};
 use super::table::Table;
@@ -19,7 +19,7 @@ use crate::stores::polled::{Polled, Source};
 
 /// A table, read as a whole.
 struct Rows {
-    link: Link<Client>,
+    link: Link<Session>,
     table: Arc<Table>,
 }
 
@@ -53,8 +53,8 @@ impl Source for Rows {
 /// One statement sees one moment.
 async fn rows(client: &Client, table: &Table) -> Result<Vec<Written>, StoreError> {
     let all = table.fill(
-        "SELECT key::text, {held.value_type},
-           CASE WHEN octet_length(held.value) <= $1 THEN {held.value} END, octet_length(held.value)
+        "SELECT key::text, {type},
+           CASE WHEN octet_length(held.value) <= $1 THEN {value} END, octet_length(held.value)
          FROM {table} AS held WHERE key IS NOT NULL AND held.value IS NOT NULL",
     );
     let rows = client.query_typed(&all, &[(&LARGEST, Type::INT4)]).await?;

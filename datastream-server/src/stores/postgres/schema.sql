@@ -112,27 +112,38 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WHERE (held.value, held.type) IS DISTINCT FROM (logged.value, logged.type)
 $$;
 
--- The keys that this transaction has touched, until it is committed; NULL stands for all of them. Whoever sees a row may
--- delete it: its transaction has ended. Not logged, since nothing of it outlives a crash.
+-- The keys that this transaction has touched, until it is committed; NULL stands for all of them. Value and type are those
+-- of a serializable one. Whoever sees a row may delete it: its transaction has ended. Not logged, since nothing of it
+-- outlives a crash.
 --
 -- The rows of the user's table are not followed late themselves: a table with such triggers cannot be altered or truncated
 -- by a transaction that has written it.
-CREATE UNLOGGED TABLE IF NOT EXISTS datastream.pending (key text, is_compared boolean NOT NULL DEFAULT false);
+CREATE UNLOGGED TABLE IF NOT EXISTS datastream.pending (
+  key text, value bytea, type text, is_compared boolean NOT NULL DEFAULT false
+);
 
 -- Notes the keys of rows. A key that no index would hold is left out, so that its writer does not fail. Of the row only
--- the key is named here: what else is might be of another type by now than in the plan that a session keeps.
+-- the key is named here, or the rest in a statement that is planned anew: columns may be of another type by now than in
+-- the plan that a session keeps.
 CREATE OR REPLACE FUNCTION datastream.note() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  held datastream.pending;
 BEGIN
   IF TG_OP = 'TRUNCATE' THEN
     INSERT INTO datastream.pending (key) VALUES (NULL);
     RETURN NULL;
   END IF;
-  IF TG_OP <> 'INSERT' AND octet_length(OLD.key) <= 2000 THEN
+  IF (TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND NEW.key IS DISTINCT FROM OLD.key) AND octet_length(OLD.key) <= 2000 THEN
     INSERT INTO datastream.pending (key) VALUES (OLD.key);
   END IF;
-  IF (TG_OP = 'INSERT' OR TG_OP = 'UPDATE' AND NEW.key IS DISTINCT FROM OLD.key) AND octet_length(NEW.key) <= 2000 THEN
-    INSERT INTO datastream.pending (key) VALUES (NEW.key);
+  IF TG_OP <> 'DELETE' AND octet_length(NEW.key) <= 2000 THEN
+    IF current_setting('transaction_isolation') = 'serializable' THEN
+      EXECUTE $read$
+        SELECT NULL, {value}, {type} FROM (SELECT ($1).*) AS held WHERE held.value IS NOT NULL
+      $read$ INTO held USING NEW;
+    END IF;
+    INSERT INTO datastream.pending (key, value, type) VALUES (NEW.key, held.value, held.type);
   END IF;
   RETURN NULL;
 END $$;
@@ -163,9 +174,13 @@ BEGIN
     IF NEW.key IS NULL THEN
       PERFORM datastream.compare();
       RETURN NULL;
+    ELSIF current_setting('transaction_isolation') = 'serializable' AND NOT NEW.is_compared THEN
+      -- A search for the row would count as a read of the rows beside it, and make those fail who write these.
+      SELECT NEW.value AS value, NEW.type AS type INTO now_held;
+    ELSE
+      SELECT {value} AS value, {type} AS type INTO now_held FROM {table} AS held
+      WHERE held.key = NEW.key AND held.value IS NOT NULL;
     END IF;
-    SELECT {value} AS value, {type} AS type INTO now_held FROM {table} AS held
-    WHERE held.key = NEW.key AND held.value IS NOT NULL;
   EXCEPTION WHEN undefined_table OR undefined_column OR undefined_function OR datatype_mismatch THEN
     -- The table is another since this transaction has written it: no reason to keep its commit from being made.
     RETURN NULL;

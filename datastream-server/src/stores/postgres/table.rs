@@ -15,9 +15,8 @@ const COLUMNS: [(&str, &[&str], &str); 4] = [
 ];
 
 /// A table that can be served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
-    oid: Oid,
     /// Its schema and name.
     pub(super) name: String,
     /// The same, quoted for a statement.
@@ -44,7 +43,7 @@ pub(super) async fn find(client: &Client, name: &str) -> Result<Result<Table, St
         .query_typed_opt(
             "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
                c.relhassubclass OR c.relispartition, row_security_active(c.oid), pg_has_role(c.relowner, 'USAGE'),
-               has_table_privilege(c.oid, 'SELECT')
+               has_table_privilege(c.oid, 'SELECT'), c.relhasrules
              FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)",
             &[(&words.join("."), Type::TEXT)],
         )
@@ -71,7 +70,6 @@ pub(super) async fn find(client: &Client, name: &str) -> Result<Result<Table, St
     let kind = |name| columns.iter().find(|column| column.name == name).map_or("", |column| &column.kind);
     let (schema, name): (String, String) = (row.try_get(1)?, row.try_get(2)?);
     Ok(Ok(Table {
-        oid,
         quoted: format!("{}.{}", quoted(&schema), quoted(&name)),
         name: format!("{schema}.{name}"),
         is_text: kind("value") != "bytea",
@@ -84,11 +82,13 @@ pub(super) async fn find(client: &Client, name: &str) -> Result<Result<Table, St
 /// What speaks against the relation as a whole.
 fn kind_unfit(row: &Row) -> Result<Option<String>, Error> {
     let (kind, persistence): (&str, &str) = (row.try_get(3)?, row.try_get(4)?);
-    let (has_parts, hides_rows): (bool, bool) = (row.try_get(5)?, row.try_get(6)?);
+    let (has_parts, hides_rows, has_rules): (bool, bool, bool) =
+        (row.try_get(5)?, row.try_get(6)?, row.try_get(9)?);
     let rule = match (kind, persistence) {
         ("p", _) => "is partitioned; triggers can follow a plain table only",
         ("v" | "m" | "f", _) => "is a view or a foreign table; triggers can follow a plain table only",
         ("r", "p") if has_parts => "inherits or is inherited from; triggers can follow a plain table only",
+        ("r", "p") if has_rules => "has rules (CREATE RULE), which rewrite a push; use triggers instead",
         ("r", "p") if hides_rows => {
             "hides rows from this user (row level security); let it see all rows (BYPASSRLS)"
         }
@@ -166,46 +166,51 @@ async fn is_key_unique(client: &Client, oid: Oid) -> Result<bool, Error> {
 }
 
 impl Table {
-    /// Whether our triggers are on it, and fire always.
+    /// Whether our triggers are on what has its name now, and fire always.
     pub(super) async fn is_followed(&self, client: &impl GenericClient) -> Result<bool, Error> {
         let row = client
             .query_typed_one(
                 "SELECT count(*) = 3 FROM pg_trigger AS t
                  WHERE t.tgenabled = 'A' AND (t.tgrelid, t.tgname::text, t.tgfoid) IN (
-                   ($1, 'datastream_note', to_regprocedure('datastream.note()')),
-                   ($1, 'datastream_truncate', to_regprocedure('datastream.note()')),
+                   (to_regclass($1), 'datastream_note', to_regprocedure('datastream.note()')),
+                   (to_regclass($1), 'datastream_truncate', to_regprocedure('datastream.note()')),
                    (to_regclass('datastream.pending'), 'datastream_follow', to_regprocedure('datastream.follow()')))",
-                &[(&self.oid, Type::OID)],
+                &[(&self.quoted, Type::TEXT)],
             )
             .await?;
         row.try_get(0)
     }
 
-    /// A statement for this table: the words in braces are filled in.
+    /// A statement for this table: the words in braces are filled in. The table is called `held` where it is read. What is
+    /// read fits whichever types its columns come to have.
     pub(super) fn fill(&self, sql: &str) -> String {
         let mut filled = sql.replace("{table}", &self.quoted);
-        for row in ["NEW", "held"] {
-            filled = filled
-                .replace(&format!("{{{row}.value}}"), &self.bytes(&format!("{row}.value")))
-                .replace(&format!("{{{row}.value_type}}"), &self.type_of(row))
-                .replace(&format!("{{{row}.updated_at}}"), &self.time(&format!("{row}.updated_at")));
+        for (word, meant) in READ {
+            filled = filled.replace(word, meant);
         }
-        filled
-            .replace("{$value}", if self.is_text { "convert_from($2, 'UTF8')" } else { "$2" })
-            .replace("{now}", if self.is_zoneless { "now() AT TIME ZONE 'UTC'" } else { "now()" })
-    }
-
-    fn bytes(&self, value: &str) -> String {
-        if self.is_text { format!("convert_to({value}, 'UTF8')") } else { value.to_owned() }
-    }
-
-    /// A value without a type has that of its column.
-    fn type_of(&self, row: &str) -> String {
-        let default = if self.is_text { "string" } else { "bytes" };
-        format!("coalesce(nullif({row}.value_type, ''), '{default}')")
-    }
-
-    fn time(&self, time: &str) -> String {
-        if self.is_zoneless { format!("({time} AT TIME ZONE 'UTC')") } else { time.to_owned() }
+        let (value, now) = (
+            if self.is_text { "convert_from($2, 'UTF8')" } else { "$2" },
+            if self.is_zoneless { "now() AT TIME ZONE 'UTC'" } else { "now()" },
+        );
+        filled.replace("{$value}", value).replace("{now}", now)
     }
 }
+
+/// How the columns are read, whatever their types are. A value without a type has that of its column.
+const READ: [(&str, &str); 3] = [
+    (
+        "{value}",
+        "CASE WHEN pg_typeof(held.value) = 'bytea'::regtype THEN held.value::bytea
+           ELSE convert_to(held.value::text, 'UTF8') END",
+    ),
+    (
+        "{type}",
+        "coalesce(nullif(held.value_type::text, ''),
+           CASE WHEN pg_typeof(held.value) = 'bytea'::regtype THEN 'bytes' ELSE 'string' END)",
+    ),
+    (
+        "{time}",
+        "CASE WHEN pg_typeof(held.updated_at) = 'timestamp'::regtype THEN held.updated_at::timestamp AT TIME ZONE 'UTC'
+           ELSE held.updated_at::timestamptz END",
+    ),
+];

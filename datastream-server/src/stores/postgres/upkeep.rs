@@ -10,8 +10,9 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
+use super::LONG_ANSWER;
 use super::commit;
-use super::connect::Dialler;
+use super::connect::{Dialler, Session};
 use super::error::OpenError;
 use super::install::{self, Served};
 use super::table::Table;
@@ -20,8 +21,6 @@ use crate::store::StoreError;
 
 /// How often it is looked whether the triggers are there, at least.
 const LOOK: Duration = Duration::from_secs(30);
-/// How long all of it may take.
-const LIMIT: Duration = Duration::from_secs(600);
 
 /// The table that is served, as it was last seen.
 pub(super) struct Upkeep {
@@ -48,65 +47,73 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Looks after it until dropped, the first time at once: what was written while no server ran may have passed the triggers.
-    pub(super) async fn keep(self: Arc<Self>, link: Link<Client>) {
+    /// Looks after it until dropped, the first time at once: what was written while no server ran may have passed the
+    /// triggers.
+    pub(super) async fn keep(self: Arc<Self>, link: Link<Session>) {
         let reconcile = self.dialler.address.reconcile;
-        let mut compare_at = Instant::now();
+        let (mut compare_at, mut is_told) = (Instant::now(), false);
         loop {
             let (upkeep, is_due) = (self.clone(), Instant::now() >= compare_at);
-            let looked =
-                link.run(LIMIT, |client| async move { upkeep.look(client, is_due).await }.boxed()).await;
-            // What fails here fails for who reads, too, and is told there.
-            if looked.is_ok() && is_due {
-                compare_at = Instant::now() + reconcile;
+            let looked = link
+                .run(LONG_ANSWER, |client| async move { upkeep.look(client, is_due).await }.boxed())
+                .await;
+            let was_told = std::mem::replace(&mut is_told, looked.is_err());
+            match looked {
+                Ok(()) if is_due => compare_at = Instant::now() + reconcile,
+                Ok(()) => {}
+                Err(error) if !was_told => {
+                    tracing::warn!(error = %crate::error_chain(&error), "the table cannot be looked after now");
+                }
+                Err(_) => {}
             }
             sleep(reconcile.min(LOOK)).await;
         }
     }
 
-    async fn look(&self, client: &mut Client, compare: bool) -> Result<(), StoreError> {
+    async fn look(&self, client: &mut Client, is_due: bool) -> Result<(), StoreError> {
         // A replica is looked after where it comes from.
         let is_replica: bool = client.query_typed_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)?;
         if is_replica {
             return Ok(());
         }
-        let is_fit = !self.is_unfit.load(Ordering::Relaxed);
-        if !is_fit || !self.table().is_followed(client).await? {
-            self.repair(client).await
-        } else if compare && self.table().is_owner {
+        let was_followed = self.check().is_ok() && self.table().is_followed(client).await?;
+        let served = install::install(client, &self.dialler.address, false).await;
+        let Some(table) = self.judge(served)? else { return Ok(()) };
+        if !was_followed {
+            tracing::warn!(table = table.name, "the triggers were missing, and are there again");
+        }
+        let is_owner = table.is_owner;
+        self.table.store(Arc::new(table));
+        let must_compare = is_due || !was_followed || is_noted(client).await?;
+        if must_compare && is_owner {
             commit::compare(client).await?;
-            Ok(())
-        } else {
-            Ok(())
         }
+        self.is_unfit.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// A table that was dropped and made again, or restored, has lost the triggers.
-    async fn repair(&self, client: &mut Client) -> Result<(), StoreError> {
-        match install::install(client, &self.dialler.address).await {
-            Ok(Served::Followed(table)) => {
-                tracing::warn!(table = table.name, "the triggers were missing, and are there again");
-                self.table.store(Arc::new(table));
-                self.is_unfit.store(false, Ordering::Relaxed);
-                Ok(())
+    /// The table, if it can be followed. One that was taken out of the database is not added again.
+    fn judge(&self, served: Result<Served, OpenError>) -> Result<Option<Table>, StoreError> {
+        let why = match served {
+            Ok(Served::Followed(table)) => return Ok(Some(table)),
+            Ok(Served::Polled(_, missing)) => missing,
+            Err(error @ (OpenError::Unfit { .. } | OpenError::Incomplete | OpenError::Rights { .. })) => {
+                error.to_string()
             }
-            Ok(Served::Polled(_, missing)) => {
-                self.suspend(&missing);
-                Err(StoreError::Unavailable(missing.into()))
+            Err(OpenError::NotAdopted { .. }) => {
+                "it was taken out of the database; restart to add it again".to_owned()
             }
-            Err(error) => {
-                if matches!(error, OpenError::Unfit { .. } | OpenError::Incomplete | OpenError::Rights { .. })
-                {
-                    self.suspend(&error.to_string());
-                }
-                Err(error.into())
-            }
-        }
-    }
-
-    fn suspend(&self, why: &str) {
+            Err(error) => return Err(error.into()),
+        };
         if !self.is_unfit.swap(true, Ordering::Relaxed) {
             tracing::error!(why, "the table cannot be followed; the last state stays");
         }
+        Ok(None)
     }
+}
+
+/// Whether a truncation was committed since, which may have seen an earlier moment.
+async fn is_noted(client: &Client) -> Result<bool, StoreError> {
+    let noted = "SELECT EXISTS (SELECT FROM datastream.pending WHERE key IS NULL)";
+    Ok(client.query_typed_one(noted, &[]).await?.try_get(0)?)
 }
