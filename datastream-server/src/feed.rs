@@ -223,8 +223,11 @@ impl Feed {
     /// Publishes a state of another history: each subscriber's cursor is judged anew.
     async fn replace(&self, lineage: u64) -> Result<(), StoreError> {
         tracing::warn!("the store no longer knows where this server stands in its history: loading it anew");
+        let began = Instant::now();
         let (snapshot, unserved) = served(self.store.load().await?);
         *lock(&self.unserved) = unserved;
+        // Before it is published: who is told to begin anew must not hear that the store cannot be asked.
+        self.answered(began);
         let next = Arc::new(State::new(snapshot, lineage));
         {
             let registry = lock(&self.registry);
@@ -236,11 +239,15 @@ impl Feed {
     }
 
     fn confirm(&self, look: u64, began: Instant) {
+        self.answered(began);
+        self.looked.send_replace(look);
+    }
+
+    fn answered(&self, began: Instant) {
         let confirmed = Confirmed { at: began, is_failing: false };
         if std::mem::replace(&mut *lock(&self.confirmed), confirmed).is_failing {
             tracing::info!("the store answers again");
         }
-        self.looked.send_replace(look);
     }
 
     fn suspect(&self, error: &StoreError) {
