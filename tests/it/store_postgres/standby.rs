@@ -1,5 +1,6 @@
 //! The server that wrote dies, and there is another that followed it.
 
+use datastream_server::store::{Commit, Operation};
 use tonic::Code;
 
 use crate::postgres::{Cluster, Database, Standby};
@@ -81,4 +82,22 @@ async fn a_promoted_replica_that_lacks_commits_is_another_history_and_is_gone_ov
     watched.is_reset_to(1).await;
     watched.wire.push_int("counter/0", 100).await;
     watched.shows("counter/0", 100).await;
+}
+
+/// It was gone over to while the primary restarted, and takes no pushes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_left_when_the_primary_is_back() {
+    let pair = Pair::start();
+    let store = open(&pair.url()).await.expect("the table can be served");
+    let last = head(&store).await;
+    pair.standby.catch_up();
+    pair.primary.stop();
+    let is_elsewhere = || async { store.changes(&last).await.is_ok() && !store.authoritative() };
+    until("the standby is asked", is_elsewhere).await;
+    let push = || async { store.commit(Commit::one(Operation::put("a", "int", "1"))).await.is_ok() };
+    assert!(!push().await, "it is read-only");
+    pair.primary.start_again();
+    until("pushes are taken again", push).await;
+    until("the primary is asked", || async { store.changes(&last).await.is_ok() && store.authoritative() })
+        .await;
 }
