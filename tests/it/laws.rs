@@ -20,7 +20,7 @@ use crate::store_postgres;
 const PAGE: &str = include_str!("../../docs/stores.md");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_store_keeps_the_laws_that_it_claims() {
+async fn d34_every_store_that_is_offered_keeps_the_laws_that_it_claims() {
     let cluster = Cluster::shared();
     let stores = [("memory", memory()), ("sqlite", sqlite()), ("postgres", postgres(&cluster))];
     let mut columns = Vec::new();
