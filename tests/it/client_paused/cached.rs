@@ -68,3 +68,10 @@ fn a_cached_reader_of_a_fixed_client_sees_its_changes() {
     client.delete("n");
     assert_eq!(*cached.get(), None);
 }
+
+/// A value never reaches a log.
+#[test]
+fn a_cached_reader_shows_that_it_is_one_and_no_value() {
+    let cached = Client::fixed([("n", 4711_i64.into())]).watch::<i64>("n").cached();
+    assert_eq!(format!("{cached:?}"), "Cached { .. }");
+}

@@ -65,6 +65,20 @@ async fn with_everything_down_an_application_starts_from_its_last_run() {
     assert_eq!((a.get(), a.status().state), (Some(1), State::Stale));
 }
 
+/// Who looks in the midst of that, before the client has said of itself that it is stale, is not told otherwise.
+#[tokio::test(start_paused = true)]
+async fn what_comes_from_a_file_is_stale_from_its_first_moment() {
+    let folder = folder();
+    let path = kept(&folder).await;
+    let (client, _script) = keeping(&path);
+    let a = client.watch::<i64>("a");
+    let (looked, seen) = std::sync::mpsc::channel();
+    let (this, whole) = (a.clone(), client.clone());
+    let _mapped = a.map(move |_| looked.send((this.status().state, whole.status().state)));
+    within("ready", a.ready()).await.expect("the file has it");
+    assert_eq!(seen.try_recv(), Ok((State::Stale, State::NotReady)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn with_the_first_complete_state_all_keys_swap_at_once() {
     let folder = folder();
