@@ -47,7 +47,7 @@ async fn what_a_crowd_commits_is_one_history_without_a_gap_and_reaches_every_cli
     let total = scene.total();
     while_writing(&mut writers, scene.tally.reaches(total)).await;
     let table = scene.check().await;
-    ledger::check_once(&scene.database, total);
+    ledger::check_once(&scene.database, total, scene.tally.unanswered.get());
     for watcher in watchers {
         watcher.shows(&table).await;
     }

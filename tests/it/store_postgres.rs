@@ -5,6 +5,7 @@
 //! end.
 
 mod adopted;
+mod altered;
 mod connections;
 mod foreign;
 mod full;

@@ -39,12 +39,14 @@ use tokio_postgres::Client;
 
 pub use self::address::Address;
 use self::bell::Bell;
+use self::commit::Patience;
 use self::connect::{Dialler, Session};
 pub use self::error::OpenError;
 use self::error::{Attempt, contended};
 use self::forget::Forgotten;
 use self::history::Asked;
 use self::install::Served;
+use self::table::Table;
 use self::upkeep::Upkeep;
 use super::sweep::Sweep;
 use crate::retry::{Link, Pauses};
@@ -70,7 +72,7 @@ const GIVE_WAY: Pauses = Pauses::between(Duration::from_millis(4), Duration::fro
 pub async fn open(address: Address) -> Result<Arc<dyn Store>, OpenError> {
     let dialler = Arc::new(Dialler::new(address)?);
     let mut client = dialler.ask().await?;
-    match install::install(&mut client, &dialler.address, true).await? {
+    match install::install(&mut client, &dialler.address, None).await? {
         Served::Followed(table) => Ok(Arc::new(PostgresStore::start(dialler, table))),
         Served::Polled(table, missing) => poll::open(dialler, table, missing).await,
     }
@@ -99,6 +101,8 @@ struct PostgresStore {
     bell: Arc<Bell>,
     reader: Arc<Link<Session>>,
     writer: Link<Session>,
+    /// For commits that others have got in the way of: these wait here, and hold up nobody else's.
+    patient: Link<Session>,
     past: Link<Session>,
     sweep: Sweep,
     is_replica: AtomicBool,
@@ -107,7 +111,7 @@ struct PostgresStore {
 }
 
 impl PostgresStore {
-    fn start(dialler: Arc<Dialler>, table: table::Table) -> Self {
+    fn start(dialler: Arc<Dialler>, table: Table) -> Self {
         let link = || Link::new(dial(dialler.clone()));
         let (reader, bell) = (Arc::new(link()), Arc::new(Bell::default()));
         let upkeep = Arc::new(Upkeep::new(dialler.clone(), table));
@@ -119,6 +123,7 @@ impl PostgresStore {
             bell,
             reader,
             writer: link(),
+            patient: link(),
             past: link(),
             sweep: Sweep::default(),
             is_replica: AtomicBool::new(false),
@@ -129,25 +134,38 @@ impl PostgresStore {
     /// Makes a commit of what `attempt` does, as often as others get in its way.
     async fn insist<T>(
         &self,
-        attempt: impl for<'c> Fn(&'c mut Client, Arc<table::Table>) -> BoxFuture<'c, Result<T, Attempt>>,
+        attempt: impl for<'c> Fn(&'c mut Client, Arc<Table>, Patience) -> BoxFuture<'c, Result<T, Attempt>>,
     ) -> Result<T, CommitError> {
-        let (mut began, mut pauses, mut was_bypassed) = (Instant::now(), GIVE_WAY, false);
+        let (mut began, mut pauses, mut bypassed) = (Instant::now(), GIVE_WAY, 0);
+        let (mut link, mut patience) = (&self.writer, Patience::Hurried);
         loop {
             let table = self.upkeep.table();
-            match self.writer.run(ANSWER, |client| attempt(client, table)).await {
+            match link.run(ANSWER, |client| attempt(client, table, patience)).await {
                 Ok(made) => {
                     self.bell.ring();
                     return Ok(made);
                 }
                 Err(Attempt::Failed(error)) => return Err(error),
                 Err(_) if began.elapsed() >= CONTENTION => return Err(contended(CONTENTION).into()),
-                // Somebody may have made the key between two looks; else it will be the same again.
-                Err(Attempt::Bypassed) if !std::mem::replace(&mut was_bypassed, true) => {}
                 Err(Attempt::Bypassed) => {
-                    self.writer.run(LONG_ANSWER, |client| commit::compare(client).boxed()).await?;
-                    began = Instant::now();
+                    bypassed += 1;
+                    match bypassed {
+                        // Somebody may have made the key between two looks; else it will be the same again.
+                        1 => {}
+                        2 => {
+                            self.writer.run(LONG_ANSWER, |client| commit::compare(client).boxed()).await?;
+                            began = Instant::now();
+                        }
+                        _ => {
+                            let cause = "the table holds what the triggers that keep the log have not seen";
+                            return Err(StoreError::Unavailable(cause.into()).into());
+                        }
+                    }
                 }
-                Err(Attempt::Contended) => tokio::time::sleep(pauses.next_jittered()).await,
+                Err(Attempt::Contended) => {
+                    (link, patience) = (&self.patient, Patience::Patient);
+                    tokio::time::sleep(pauses.next_jittered()).await;
+                }
             }
         }
     }
@@ -197,18 +215,18 @@ impl Store for PostgresStore {
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
         let commit = Arc::new(commit);
-        self.insist(move |client, table| {
+        self.insist(move |client, table, patience| {
             let commit = commit.clone();
-            async move { commit::commit(client, &table, &commit).await }.boxed()
+            async move { commit::commit(client, &table, &commit, patience).await }.boxed()
         })
         .await
     }
 
     async fn seed(&self, seed: Commit) -> Result<bool, CommitError> {
         let seed = Arc::new(seed);
-        self.insist(move |client, table| {
+        self.insist(move |client, table, patience| {
             let seed = seed.clone();
-            async move { commit::seed(client, &table, &seed).await }.boxed()
+            async move { commit::seed(client, &table, &seed, patience).await }.boxed()
         })
         .await
     }

@@ -44,10 +44,15 @@ async fn what_their_rules_refuse_is_refused_by_key_and_leaves_no_trace() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_their_triggers_say_is_not_passed_on() {
     let (database, store) = served().await;
-    database.psql(&before("INSERT", "RAISE EXCEPTION ''secret 7'' USING ERRCODE = ''55000''; RETURN NEW;"));
-    let failed = store.commit(Commit::one(Operation::put("a", "int", "7"))).await.expect_err("it raises");
-    let told = format!("{failed} {failed:?} {:?}", std::error::Error::source(&failed));
-    assert!(told.contains("55000") && !told.contains("secret"), "{told}");
+    for (code, is_refused) in [("55000", false), ("U0001", true), ("38000", true)] {
+        let raise = format!("RAISE EXCEPTION ''secret 7'' USING ERRCODE = ''{code}''; RETURN NEW;");
+        database.psql(&before("INSERT", &raise));
+        let failed = store.commit(Commit::one(Operation::put("a", "int", "7"))).await.expect_err("it raises");
+        let told = format!("{failed} {failed:?} {:?}", std::error::Error::source(&failed));
+        assert!(!told.contains("secret"), "{told}");
+        let refused = matches!(failed, CommitError::Refused { why: Refused::Rules, .. });
+        assert_eq!(refused, is_refused, "{code}: {told}");
+    }
 }
 
 /// It is checked when all else of the transaction is done.
@@ -85,8 +90,27 @@ async fn a_trigger_that_runs_after_and_writes_the_row_again_is_followed() {
     database.psql(
         "CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            IF NEW.value <> '0' THEN UPDATE data SET value = '0' WHERE key = NEW.key; END IF; RETURN NULL; END $$;
-         CREATE TRIGGER a_first AFTER INSERT OR UPDATE ON data FOR EACH ROW EXECUTE FUNCTION theirs();
-         INSERT INTO data VALUES ('a', '7', 'int')",
+         CREATE TRIGGER a_first AFTER INSERT OR UPDATE ON data FOR EACH ROW EXECUTE FUNCTION theirs()",
     );
-    assert_eq!(state(&store).await, [("a".to_owned(), "0".to_owned())]);
+    for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        database.psql(&format!(
+            "BEGIN ISOLATION LEVEL {level}; INSERT INTO data VALUES ('a', '7', 'int'); COMMIT"
+        ));
+        assert_eq!(state(&store).await, [("a".to_owned(), "0".to_owned())], "{level}");
+        database.psql("DELETE FROM data");
+    }
+}
+
+/// Who refers to a row keeps nobody from changing its value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_others_refer_to_can_be_changed_meanwhile() {
+    let (database, store) = served().await;
+    commit(&store, [Operation::put("a", "int", "1")]).await;
+    database.psql("CREATE TABLE refers (key text REFERENCES data)");
+    let other = database.connect().await;
+    other.batch_execute("BEGIN; INSERT INTO refers VALUES ('a')").await.expect("it is open");
+    commit(&store, [Operation::put("a", "int", "2")]).await;
+    other.batch_execute("COMMIT").await.expect("nothing speaks against it");
+    let refused = store.commit(Commit::one(Operation::delete("a"))).await;
+    assert!(matches!(refused, Err(CommitError::Refused { why: Refused::Rules, .. })), "{refused:?}");
 }

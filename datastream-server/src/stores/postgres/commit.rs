@@ -20,13 +20,34 @@ use crate::store::{Action, Commit, CommitError, Effect, Held, Operation, Refused
 
 /// For how long an attempt waits for rows that others have, while it has some itself. Shorter than the second after
 /// which PostgreSQL looks for deadlocks: it is this attempt that gives way, and is made again.
-const ROWS: &str = "10ms";
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// Hardly: others wait for the connection.
+    Hurried,
+    /// As long as may be, among those that have given way before.
+    Patient,
+}
+
+impl Patience {
+    fn rows(self) -> &'static str {
+        match self {
+            Self::Hurried => "10ms",
+            Self::Patient => "500ms",
+        }
+    }
+}
+
 /// The same for the turn, which others have for the time of their commit.
 const TURN: &str = "900ms";
 
 /// Makes the commit, unless it was made under its name before.
-pub(super) async fn commit(client: &mut Client, table: &Table, commit: &Commit) -> Result<Position, Attempt> {
-    let transaction = begin(client, commit).await?;
+pub(super) async fn commit(
+    client: &mut Client,
+    table: &Table,
+    commit: &Commit,
+    patience: Patience,
+) -> Result<Position, Attempt> {
+    let transaction = begin(client, commit, patience).await?;
     let request = commit.request.as_ref().filter(|_| !commit.operations.is_empty());
     if let Some(request) = request
         && let Some(position) = request::applied(&transaction, request).await?
@@ -42,8 +63,13 @@ pub(super) async fn commit(client: &mut Client, table: &Table, commit: &Commit) 
 }
 
 /// Applies those puts whose key is not live, unless that was done before. Returns whether it did.
-pub(super) async fn seed(client: &mut Client, table: &Table, seed: &Commit) -> Result<bool, Attempt> {
-    let transaction = begin(client, seed).await?;
+pub(super) async fn seed(
+    client: &mut Client,
+    table: &Table,
+    seed: &Commit,
+    patience: Patience,
+) -> Result<bool, Attempt> {
+    let transaction = begin(client, seed, patience).await?;
     let mark = "INSERT INTO datastream.meta (name, value) VALUES ('seeded', 'true') ON CONFLICT DO NOTHING";
     if transaction.execute_typed(mark, &[]).await? == 0 {
         return Ok(false);
@@ -59,7 +85,11 @@ pub(super) async fn seed(client: &mut Client, table: &Table, seed: &Commit) -> R
 }
 
 /// What the triggers are to write into the log, and for how long this may take.
-async fn begin<'c>(client: &'c mut Client, commit: &Commit) -> Result<Transaction<'c>, Attempt> {
+async fn begin<'c>(
+    client: &'c mut Client,
+    commit: &Commit,
+    patience: Patience,
+) -> Result<Transaction<'c>, Attempt> {
     let transaction =
         client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::ReadCommitted);
     let transaction = transaction.start().await?;
@@ -68,7 +98,7 @@ async fn begin<'c>(client: &'c mut Client, commit: &Commit) -> Result<Transactio
       set_config('datastream.request', $3, true), set_config('lock_timeout', $4, true),
       set_config('datastream.gives_way', 'yes', true),
       set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '10s', true)";
-    let parameters = [&&*commit.author, &&*commit.message, &request, &ROWS];
+    let parameters = [&&*commit.author, &&*commit.message, &request, &patience.rows()];
     let parameters = parameters.map(|word| (word as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT));
     transaction.query_typed(words, &parameters).await?;
     Ok(transaction)
@@ -193,7 +223,7 @@ impl Known {
         let keys: Vec<&str> = operations.iter().map(|operation| &*operation.key).collect();
         let keys = [(&keys as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT_ARRAY)];
         let lock = "SELECT key::text, {type}, {value} FROM {table} AS held WHERE key = ANY ($1)
-          ORDER BY key FOR UPDATE";
+          ORDER BY key FOR NO KEY UPDATE";
         let mut known = Self { rows: HashMap::new(), latest: HashMap::new() };
         for row in transaction.query_typed(&table.fill(lock), &keys).await? {
             known.rows.insert(row.try_get(0)?, stored(&row, 1)?);

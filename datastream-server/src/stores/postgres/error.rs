@@ -257,17 +257,23 @@ fn is_contended(code: &SqlState) -> bool {
         .contains(code)
 }
 
-/// Of a write of the user's table: their own constraints, triggers and types may be what speaks against it.
+/// Of a write of the user's table: their own constraints, triggers and types may be what speaks against it, by whichever
+/// code their triggers choose.
 pub(super) fn of_write(error: Error) -> Attempt {
-    match error.code().map(SqlState::code) {
-        Some(code) if matches!(code.get(..2), Some("22" | "23" | "44" | "P0")) => {
-            Attempt::Failed(Refused::Rules.into())
-        }
-        Some(_) if !error.code().is_some_and(is_contended) => {
+    match error.code() {
+        None => error.into(),
+        Some(state) if is_contended(state) => Attempt::Contended,
+        Some(state) if is_about_the_server(state) => {
             Attempt::Failed(CommitError::Store(told(&error, code(&error))))
         }
-        _ => error.into(),
+        Some(_) => Attempt::Failed(Refused::Rules.into()),
     }
+}
+
+/// Whether a code is PostgreSQL's own word for something else than the data: the connection, rights, resources, its state.
+fn is_about_the_server(code: &SqlState) -> bool {
+    let about = ["08", "0A", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX"];
+    code.code().get(..2).is_some_and(|class| about.contains(&class))
 }
 
 /// When others have been at the same rows for too long.

@@ -117,14 +117,18 @@ fn unchanged(head: Head) -> Since {
 }
 
 /// What came after a position of this history: to the end, never a part, and as of one moment, since what one transaction
-/// wrote must be seen together. Nothing, where it is no longer one.
+/// wrote must be seen together. Of a key the latest change, however many there were. Nothing, where it is no longer one.
 pub(super) async fn gone_on(client: &mut Client, after: &Position) -> Result<Option<Batch>, StoreError> {
     let transaction = snapshot_of(client).await?;
     let head = head(&transaction, after.revision).await?;
     if !matches!(head.judge(after), Knows::Passed) {
         return Ok(None);
     }
-    let sql = format!("SELECT {CHANGE} FROM datastream.log WHERE revision > $1 ORDER BY revision, key");
+    let sql = format!(
+        "SELECT {CHANGE} FROM (
+           SELECT key, max(revision) AS revision FROM datastream.log WHERE revision > $1 GROUP BY key
+         ) AS latest JOIN datastream.log USING (key, revision) ORDER BY revision, key"
+    );
     let positions = positions_after(&transaction, &head, after.revision).await?;
     let changes = changes(&transaction, &sql, after.revision).await?;
     transaction.commit().await?;

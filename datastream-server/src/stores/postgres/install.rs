@@ -15,8 +15,10 @@ use super::table::{self, Table};
 /// The oldest PostgreSQL that has what `schema.sql` uses: `gen_random_uuid` and the numbers of transactions that never
 /// come again.
 const OLDEST: i32 = 130_000;
-/// For how long setting up waits for who writes the table; who stays longer is told of.
-const LOCKS: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL client_min_messages = 'warning'";
+/// For how long a start waits for who writes the table; who stays longer is told of.
+const AT_THE_START: Duration = Duration::from_secs(5);
+/// The same while the table is served: others wait behind whoever waits for a table.
+const MEANWHILE: Duration = Duration::from_millis(100);
 /// How long all of it may take, for a large table.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Of servers that start at once, one sets up.
@@ -30,11 +32,12 @@ pub(super) enum Served {
     Polled(Table, String),
 }
 
-/// Sets the database up, or finds that it is, or that it cannot be. A history is begun only if `begin` is set.
+/// Sets the database up, or finds that it is, or that it cannot be. While it is served, `known` is the table as it was last
+/// seen: then no history is begun, and what another build has made is left alone.
 pub(super) async fn install(
     client: &mut Client,
     address: &Address,
-    begin: bool,
+    known: Option<&Table>,
 ) -> Result<Served, OpenError> {
     let failed = |error| OpenError::of(address, &error);
     check_server(client).await?;
@@ -48,13 +51,18 @@ pub(super) async fn install(
     };
     match &meta {
         Some(meta) => check_meta(meta, &table)?,
-        None if !begin => return Err(OpenError::NotAdopted { database: address.database().to_owned() }),
+        None if known.is_some() => {
+            return Err(OpenError::NotAdopted { database: address.database().to_owned() });
+        }
         None if meta::is_taken(client).await.map_err(failed)? => return Err(OpenError::Taken),
         None => {}
     }
     let definition = definition(&table);
     // A newer version of this program, which says that this one may go on, has definitions of its own.
-    let is_current = meta.as_ref().is_some_and(|meta| meta.is_newer() || meta.definition == definition);
+    let is_current = match known {
+        Some(known) => *known == table,
+        None => meta.as_ref().is_some_and(|meta| meta.is_newer() || meta.definition == definition),
+    };
     let missing = missing_rights(client, &table, meta.is_some()).await.map_err(failed)?;
     match (&meta, missing) {
         (Some(_), _) if is_followed && is_current => {}
@@ -62,7 +70,10 @@ pub(super) async fn install(
             tracing::warn!(%missing, "what was added to the database is of another version, and stays");
         }
         (_, Some(missing)) => return Ok(Served::Polled(table, missing)),
-        (_, None) => set_up(client, address, &table, &definition).await?,
+        (_, None) => {
+            let patience = if known.is_some() { MEANWHILE } else { AT_THE_START };
+            set_up(client, address, &table, &definition, patience).await?;
+        }
     }
     meta::is_whole(client)
         .await
@@ -120,7 +131,7 @@ fn check_meta(meta: &Meta, table: &Table) -> Result<(), OpenError> {
 
 /// What tells whether the database has what this version would add.
 fn definition(table: &Table) -> String {
-    let all = table.fill(include_str!("schema.sql")) + &table.fill(include_str!("triggers.sql"));
+    let all = [include_str!("schema.sql"), include_str!("triggers.sql"), &table.kinds].concat();
     format!("{:08x}", crc32fast::hash(all.as_bytes()))
 }
 
@@ -160,13 +171,24 @@ async fn set_up(
     address: &Address,
     table: &Table,
     definition: &str,
+    patience: Duration,
 ) -> Result<(), OpenError> {
     let failed = |error| OpenError::of(address, &error);
-    let transaction = writing(client, LIMIT).await.map_err(failed)?;
-    transaction.batch_execute(&format!("{LOCKS}; {ONE_AT_A_TIME}")).await.map_err(failed)?;
+    let transaction = alone(client, patience).await.map_err(failed)?;
     add(&transaction, table, definition).await.map_err(failed)?;
-    warn_of_publications(&transaction).await.map_err(failed)?;
+    warn_of(&transaction, table).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
+}
+
+/// A transaction that waits so long for a table, and of which there is one at a time.
+async fn alone(client: &mut Client, patience: Duration) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    let transaction = writing(client, LIMIT).await?;
+    let patience = patience.as_millis();
+    let quiet = "SET LOCAL client_min_messages = 'warning'";
+    transaction
+        .batch_execute(&format!("{quiet}; {ONE_AT_A_TIME}; SET LOCAL lock_timeout = {patience}"))
+        .await?;
+    Ok(transaction)
 }
 
 async fn add(
@@ -179,6 +201,10 @@ async fn add(
         transaction.batch_execute("CREATE SCHEMA datastream").await?;
     }
     let is_new = meta::read(transaction).await?.is_none();
+    if !is_new && !table.is_followed(transaction).await? {
+        // Before anything of ours, which who has written the table waits for.
+        transaction.batch_execute(&table.fill("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await?;
+    }
     transaction.batch_execute(&table.fill(include_str!("schema.sql"))).await?;
     if is_new {
         meta::begin(transaction, &table.name, !had_schema).await?;
@@ -191,21 +217,39 @@ async fn add(
         transaction.batch_execute(&table.fill(include_str!("adopt.sql"))).await?;
     }
     meta::put(transaction, "definition", definition).await?;
+    meta::put(transaction, "schema_version", &meta::SCHEMA.to_string()).await?;
+    meta::put(transaction, "oldest", &meta::OLDEST.to_string()).await?;
     // Where only tables were copied, the sequence lags behind them.
     let catch_up = "SELECT setval('datastream.head', greatest(
       (SELECT last_value FROM datastream.head), (SELECT max(revision) FROM datastream.token)))";
     transaction.query_typed(catch_up, &[]).await.map(drop)
 }
 
-/// A subscriber of all tables has none of ours, and stops at the first change of them.
-async fn warn_of_publications(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    let found = "SELECT string_agg(pubname::text, ', ') FROM pg_publication WHERE puballtables";
-    let found: Option<String> = transaction.query_typed_one(found, &[]).await?.try_get(0)?;
-    if let Some(publications) = found {
+/// What is set up all the same, and what its user should know of.
+async fn warn_of(transaction: &Transaction<'_>, table: &Table) -> Result<(), tokio_postgres::Error> {
+    let row = transaction
+        .query_typed_one(
+            "SELECT (SELECT string_agg(pubname::text, ', ') FROM pg_publication WHERE puballtables),
+               (SELECT pg_get_userbyid(relowner)::text FROM pg_class
+                WHERE oid = to_regclass($1) AND relowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user)),
+               (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)",
+            &[(&table.quoted, Type::TEXT)],
+        )
+        .await?;
+    // A subscriber of all tables has none of ours, and stops at the first change of them.
+    if let Some(publications) = row.try_get::<_, Option<String>>(0)? {
         tracing::warn!(
             publications,
             "the schema datastream is published with all tables: let the publication name tables, or make the schema at \
              each subscriber before"
+        );
+    }
+    let (owner, is_superuser): (Option<String>, bool) = (row.try_get(1)?, row.try_get(2)?);
+    if let Some(owner) = owner.filter(|_| is_superuser) {
+        tracing::warn!(
+            owner,
+            "a superuser has set up the table of somebody else, who can make the triggers do what a superuser may: \
+             set it up as its owner"
         );
     }
     Ok(())
@@ -221,8 +265,7 @@ pub(super) async fn remove(client: &mut Client, address: &Address) -> Result<Str
         },
         _ => OpenError::of(address, &error),
     };
-    let transaction = writing(client, LIMIT).await.map_err(failed)?;
-    transaction.batch_execute(&format!("{LOCKS}; {ONE_AT_A_TIME}")).await.map_err(failed)?;
+    let transaction = alone(client, AT_THE_START).await.map_err(failed)?;
     let Some(meta) = meta::read(&transaction).await.map_err(failed)? else {
         return Err(OpenError::NotAdopted { database: address.database().to_owned() });
     };

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, GenericClient};
 
-/// The schema that this version writes, and the newest that it knows.
+/// The schema that this version writes, and the newest that it knows. To be raised with each released change of what is
+/// added to a database: of two versions on one database the newer's stays.
 pub(super) const SCHEMA: i64 = 1;
+/// The oldest version, by its schema, that may run beside this one.
+pub(super) const OLDEST: i64 = 1;
 
 /// The notes.
 #[derive(Debug)]
@@ -74,7 +77,7 @@ pub(super) async fn is_whole(client: &impl GenericClient) -> Result<bool, Error>
 pub(super) async fn begin(client: &impl GenericClient, table: &str, made_schema: bool) -> Result<(), Error> {
     client
         .batch_execute(
-            "INSERT INTO datastream.meta (name, value) VALUES ('schema_version', '1'), ('oldest', '1'),
+            "INSERT INTO datastream.meta (name, value) VALUES
                ('identity', encode(substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')), ('compacted_to', '0');
              INSERT INTO datastream.token (revision, token, transaction, time)
              VALUES (1, substring(uuid_send(gen_random_uuid()) FROM 9), pg_current_xact_id(), clock_timestamp());

@@ -26,7 +26,12 @@ CREATE TABLE IF NOT EXISTS datastream.log (
   value bytea,
   PRIMARY KEY (revision, key)
 );
-CREATE INDEX IF NOT EXISTS log_key ON datastream.log (key, revision);
+-- Asked for before: the command itself would lock the log although the index is there.
+DO $$ BEGIN
+  IF to_regclass('datastream.log_key') IS NULL THEN
+    CREATE INDEX log_key ON datastream.log (key, revision);
+  END IF;
+END $$;
 
 -- The commits that were made under a name, so that one which comes again is not made again.
 CREATE TABLE IF NOT EXISTS datastream.request (
@@ -51,7 +56,7 @@ CREATE SEQUENCE IF NOT EXISTS datastream.head;
 CREATE OR REPLACE FUNCTION datastream.turn() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  place tid := substring(current_setting('datastream.place', true) FROM '^\([0-9]{1,9},[0-9]{1,4}\)$');
+  place tid := substring(current_setting('datastream.place', true) FROM '^[(][0-9]{1,9},[0-9]{1,4}[)]$');
   mine bigint;
   drawn bytea := substring(uuid_send(gen_random_uuid()) FROM 9);
   patience text := current_setting('lock_timeout');
@@ -69,7 +74,7 @@ BEGIN
   END IF;
   LOCK TABLE datastream.turn IN EXCLUSIVE MODE;
   PERFORM set_config('lock_timeout', patience, true);
-  IF current_setting('transaction_isolation') = 'read committed' THEN
+  IF current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN
     INSERT INTO datastream.token (revision, token, transaction, time)
     SELECT max(revision) + 1, drawn, pg_current_xact_id(), clock_timestamp() FROM datastream.token
     RETURNING revision, ctid INTO mine, place;
@@ -122,28 +127,44 @@ CREATE UNLOGGED TABLE IF NOT EXISTS datastream.pending (
   key text, value bytea, type text, is_compared boolean NOT NULL DEFAULT false
 );
 
--- Notes the keys of rows. A key that no index would hold is left out, so that its writer does not fail. Of the row only
--- the key is named here, or the rest in a statement that is planned anew: columns may be of another type by now than in
--- the plan that a session keeps.
+-- Notes the keys of rows; of a serializable transaction the rest, too. A key that no index would hold is left out, so that
+-- its writer does not fail. Nor does one whose row is not what it was when a session made its plans: then all is compared.
 CREATE OR REPLACE FUNCTION datastream.note() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  held datastream.pending;
+  was text;
+  becomes text;
+  its_value bytea;
+  its_type text;
 BEGIN
-  IF TG_OP = 'TRUNCATE' THEN
+  BEGIN
+    IF TG_OP IN ('UPDATE', 'DELETE') THEN
+      was := OLD.key;
+    END IF;
+    IF TG_OP IN ('INSERT', 'UPDATE') THEN
+      becomes := NEW.key;
+      IF current_setting('transaction_isolation') = 'serializable' THEN
+        EXECUTE $read$
+          SELECT {value}, {type} FROM (SELECT ($1).*) AS held WHERE held.value IS NOT NULL
+        $read$ INTO its_value, its_type USING NEW;
+      END IF;
+    END IF;
+  EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
     INSERT INTO datastream.pending (key) VALUES (NULL);
     RETURN NULL;
+  END;
+  IF TG_OP = 'TRUNCATE' THEN
+    INSERT INTO datastream.pending (key) VALUES (NULL);
   END IF;
-  IF (TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND NEW.key IS DISTINCT FROM OLD.key) AND octet_length(OLD.key) <= 2000 THEN
-    INSERT INTO datastream.pending (key) VALUES (OLD.key);
+  IF was IS DISTINCT FROM becomes AND octet_length(was) <= 2000 THEN
+    INSERT INTO datastream.pending (key) VALUES (was);
   END IF;
-  IF TG_OP <> 'DELETE' AND octet_length(NEW.key) <= 2000 THEN
-    IF current_setting('transaction_isolation') = 'serializable' THEN
-      EXECUTE $read$
-        SELECT NULL, {value}, {type} FROM (SELECT ($1).*) AS held WHERE held.value IS NOT NULL
-      $read$ INTO held USING NEW;
-    END IF;
-    INSERT INTO datastream.pending (key, value, type) VALUES (NEW.key, held.value, held.type);
+  IF octet_length(becomes) <= 2000 THEN
+    INSERT INTO datastream.pending (key, value, type) VALUES (becomes, its_value, its_type);
+  END IF;
+  IF pg_trigger_depth() > 1 THEN
+    -- A trigger of the user's has written this, in a statement that is noted after it: what was noted is not the end.
+    PERFORM set_config('datastream.is_nested', 'yes', true);
   END IF;
   RETURN NULL;
 END $$;
@@ -159,39 +180,63 @@ BEGIN
   RETURN differing;
 END $$;
 
--- Logs what a key holds when its transaction is about to be committed, if the log has something else.
-CREATE OR REPLACE FUNCTION datastream.follow() RETURNS trigger
+-- What the table holds of a key; nothing, if that is not known any more.
+CREATE OR REPLACE FUNCTION datastream.look_up(wanted text, OUT value bytea, OUT type text, OUT is_known boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+  SELECT {value}, {type} INTO value, type FROM {table} AS held WHERE held.key = wanted AND held.value IS NOT NULL;
+  is_known := true;
+EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
+  -- It is another since it was written: no reason to keep the commit from being made.
+  is_known := false;
+END $$;
+
+-- Whether the log has something else of a key. What others have logged since is not seen by who sees an earlier moment.
+CREATE OR REPLACE FUNCTION datastream.differs(wanted text, its_value bytea, its_type text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-  now_held record;
   logged record;
 BEGIN
-  -- Who has written a key has it until the end; others may change one that was only compared, and have their turn first.
-  IF NEW.is_compared THEN
-    PERFORM datastream.turn();
+  IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    RETURN true;
   END IF;
-  BEGIN
-    IF NEW.key IS NULL THEN
-      PERFORM datastream.compare();
-      RETURN NULL;
-    ELSIF current_setting('transaction_isolation') = 'serializable' AND NOT NEW.is_compared THEN
-      -- A search for the row would count as a read of the rows beside it, and make those fail who write these.
-      SELECT NEW.value AS value, NEW.type AS type INTO now_held;
-    ELSE
-      SELECT {value} AS value, {type} AS type INTO now_held FROM {table} AS held
-      WHERE held.key = NEW.key AND held.value IS NOT NULL;
-    END IF;
-  EXCEPTION WHEN undefined_table OR undefined_column OR undefined_function OR datatype_mismatch THEN
-    -- The table is another since this transaction has written it: no reason to keep its commit from being made.
+  SELECT log.value, log.type INTO logged FROM datastream.log AS log WHERE log.key = wanted
+  ORDER BY log.revision DESC LIMIT 1;
+  RETURN (its_value, its_type) IS DISTINCT FROM (logged.value, logged.type);
+END $$;
+
+-- Logs what a key holds when its transaction is about to be committed, if the log has something else.
+CREATE OR REPLACE FUNCTION datastream.follow() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  now_held record;
+BEGIN
+  -- In a copy of the schema alone there is no history, until a server begins one.
+  IF NOT EXISTS (SELECT FROM datastream.meta) THEN
     RETURN NULL;
-  END;
-  -- What others have logged since is not seen by who sees an earlier moment.
-  IF current_setting('transaction_isolation') = 'read committed' THEN
-    SELECT log.value, log.type INTO logged FROM datastream.log AS log WHERE log.key = NEW.key
-    ORDER BY log.revision DESC LIMIT 1;
-    IF (now_held.value, now_held.type) IS NOT DISTINCT FROM (logged.value, logged.type) THEN
-      RETURN NULL;
-    END IF;
+  END IF;
+  IF NEW.key IS NULL THEN
+    BEGIN
+      PERFORM datastream.compare();
+    EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
+      NULL;
+    END;
+    RETURN NULL;
+  END IF;
+  IF current_setting('transaction_isolation') = 'serializable' AND NOT NEW.is_compared
+    AND coalesce(current_setting('datastream.is_nested', true), '') = '' THEN
+    -- A search for the row would count as a read of the rows beside it, and make those fail who write these.
+    SELECT NEW.value AS value, NEW.type AS type, true AS is_known INTO now_held;
+  ELSE
+    SELECT * INTO now_held FROM datastream.look_up(NEW.key);
+  END IF;
+  IF NOT now_held.is_known OR NOT datastream.differs(NEW.key, now_held.value, now_held.type) THEN
+    RETURN NULL;
+  END IF;
+  IF NEW.is_compared THEN
+    -- Who has written a key has it until the end; others may have changed one that was only compared, before their turn.
+    PERFORM datastream.turn();
+    SELECT * INTO now_held FROM datastream.look_up(NEW.key);
   END IF;
   INSERT INTO datastream.log (revision, key, type, time, author, message, request_id, value)
   VALUES (datastream.turn(), NEW.key, now_held.type, clock_timestamp(),
@@ -203,4 +248,4 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION datastream.turn(), datastream.difference(), datastream.compare(), datastream.note(),
-  datastream.follow() FROM PUBLIC;
+  datastream.look_up(text), datastream.differs(text, bytea, text), datastream.follow() FROM PUBLIC;

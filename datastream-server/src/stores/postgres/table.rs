@@ -21,6 +21,8 @@ pub(super) struct Table {
     pub(super) name: String,
     /// The same, quoted for a statement.
     pub(super) quoted: String,
+    /// The types of its columns.
+    pub(super) kinds: String,
     /// Whether values are text, and not bytes.
     is_text: bool,
     /// Whether times are without a zone; they are UTC then.
@@ -72,6 +74,7 @@ pub(super) async fn find(client: &Client, name: &str) -> Result<Result<Table, St
     Ok(Ok(Table {
         quoted: format!("{}.{}", quoted(&schema), quoted(&name)),
         name: format!("{schema}.{name}"),
+        kinds: COLUMNS.map(|(name, ..)| kind(name)).join(", "),
         is_text: kind("value") != "bytea",
         is_zoneless: kind("updated_at") == "timestamp without time zone",
         is_owner: row.try_get(7)?,

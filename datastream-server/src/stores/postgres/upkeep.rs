@@ -76,16 +76,17 @@ impl Upkeep {
         if is_replica {
             return Ok(());
         }
-        let was_followed = self.check().is_ok() && self.table().is_followed(client).await?;
-        let served = install::install(client, &self.dialler.address, false).await;
+        let known = self.table();
+        let was_followed = known.is_followed(client).await.unwrap_or(false);
+        let served = install::install(client, &self.dialler.address, Some(&known)).await;
         let Some(table) = self.judge(served)? else { return Ok(()) };
         if !was_followed {
             tracing::warn!(table = table.name, "the triggers were missing, and are there again");
         }
         let is_owner = table.is_owner;
+        let must_compare = is_due || !was_followed || table != *known || self.check().is_err();
         self.table.store(Arc::new(table));
-        let must_compare = is_due || !was_followed || is_noted(client).await?;
-        if must_compare && is_owner {
+        if is_owner && (must_compare || is_noted(client).await?) {
             commit::compare(client).await?;
         }
         self.is_unfit.store(false, Ordering::Relaxed);
