@@ -9,14 +9,17 @@
 //! The doorbell is LISTEN/NOTIFY; the log is the truth. A connection that was lost is made anew when it is next needed.
 
 mod address;
+mod attempt;
 mod bell;
 mod commit;
 mod connect;
+mod detach;
 mod environment;
 mod error;
 mod forget;
 mod history;
 mod install;
+mod known;
 mod meta;
 mod options;
 mod passfile;
@@ -38,11 +41,11 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 pub use self::address::Address;
+use self::attempt::{Attempt, contended};
 use self::bell::Bell;
 use self::commit::Patience;
 use self::connect::{Dialler, Session};
 pub use self::error::OpenError;
-use self::error::{Attempt, contended};
 use self::forget::Forgotten;
 use self::history::Asked;
 use self::install::Served;
@@ -88,7 +91,7 @@ pub async fn open(address: Address) -> Result<Arc<dyn Store>, OpenError> {
 pub async fn detach(address: Address) -> Result<String, OpenError> {
     let dialler = Dialler::new(address)?;
     let mut session = dialler.ask().await?;
-    install::remove(&mut session, &dialler.address).await
+    detach::remove(&mut session, &dialler.address).await
 }
 
 /// A store in a PostgreSQL database; made by [`open`].

@@ -3,7 +3,6 @@
 //! The user's rows are locked and written first; the turn is taken last, by the triggers, when all else is done. A commit
 //! that took its turn first would wait for rows while others, who have these rows, wait for the turn.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use datastream::position::Position;
@@ -12,11 +11,12 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use super::LONG_ANSWER;
-use super::error::{Attempt, of_write};
-use super::history::{head, stored};
+use super::attempt::{Attempt, of_write};
+use super::history::head;
+use super::known::Known;
 use super::request;
 use super::table::Table;
-use crate::store::{Action, Commit, CommitError, Effect, Held, Operation, Refused, StoreError, Stored};
+use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, StoreError};
 
 /// For how long an attempt waits for rows that others have, while it has some itself. Shorter than the second after
 /// which PostgreSQL looks for deadlocks: it is this attempt that gives way, and is made again.
@@ -203,49 +203,6 @@ async fn write(
 async fn exists(transaction: &Transaction<'_>, table: &Table, key: &str) -> Result<bool, Attempt> {
     let exists = table.fill("SELECT EXISTS (SELECT FROM {table} WHERE key = $1)");
     Ok(transaction.query_typed_one(&exists, &[(&key, Type::TEXT)]).await?.try_get(0)?)
-}
-
-/// What is known of the keys of a commit, while nobody else can change them.
-struct Known {
-    /// The rows of the table.
-    rows: HashMap<String, Option<Stored>>,
-    /// The latest change of each.
-    latest: HashMap<String, Held>,
-}
-
-impl Known {
-    /// Locks the rows, in the order of their keys, and then reads the log, which has all that was committed by then.
-    async fn lock(
-        transaction: &Transaction<'_>,
-        table: &Table,
-        operations: &[Operation],
-    ) -> Result<Self, Attempt> {
-        let keys: Vec<&str> = operations.iter().map(|operation| &*operation.key).collect();
-        let keys = [(&keys as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT_ARRAY)];
-        let lock = "SELECT key::text, {type}, {value} FROM {table} AS held WHERE key = ANY ($1)
-          ORDER BY key FOR NO KEY UPDATE";
-        let mut known = Self { rows: HashMap::new(), latest: HashMap::new() };
-        for row in transaction.query_typed(&table.fill(lock), &keys).await? {
-            known.rows.insert(row.try_get(0)?, stored(&row, 1)?);
-        }
-        let latest =
-            "SELECT DISTINCT ON (key) key, type, value, revision FROM datastream.log WHERE key = ANY ($1)
-          ORDER BY key, revision DESC";
-        for row in transaction.query_typed(latest, &keys).await? {
-            let revision = row.try_get::<_, i64>(3)?.cast_unsigned();
-            known.latest.insert(row.try_get(0)?, Held { value: stored(&row, 1)?, revision });
-        }
-        let is_logged = |operation: &Operation| known.row(&operation.key) == known.live(&operation.key);
-        if operations.iter().all(is_logged) { Ok(known) } else { Err(Attempt::Bypassed) }
-    }
-
-    fn row(&self, key: &str) -> Option<&Stored> {
-        self.rows.get(key).and_then(Option::as_ref)
-    }
-
-    fn live(&self, key: &str) -> Option<&Stored> {
-        self.latest.get(key).and_then(|held| held.value.as_ref())
-    }
 }
 
 /// Brings the log to what the table holds: what was written past the triggers enters as a commit. Returns how many keys

@@ -2,13 +2,12 @@
 //! own words about the connection are kept, since its messages and details quote rows.
 
 use std::error::Error as _;
-use std::time::Duration;
 
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use super::address::Address;
-use crate::store::{CommitError, Refused, StoreError};
+use crate::store::StoreError;
 
 /// Why a database could not be opened as a store; each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +193,7 @@ pub(super) fn said(error: &Error) -> String {
     text
 }
 
-fn code(error: &Error) -> String {
+pub(super) fn code(error: &Error) -> String {
     format!("SQLSTATE {}", error.code().map_or("unknown", SqlState::code))
 }
 
@@ -206,7 +205,7 @@ impl From<Error> for StoreError {
 }
 
 /// By what the caller can do about it.
-fn told(error: &Error, cause: String) -> StoreError {
+pub(super) fn told(error: &Error, cause: String) -> StoreError {
     match error.code().map_or("", SqlState::code) {
         "25006" | "42501" => StoreError::ReadOnly(cause.into()),
         "53100" => StoreError::Full(cause.into()),
@@ -218,65 +217,4 @@ fn told(error: &Error, cause: String) -> StoreError {
         // Gone, restarting, too many connections; and what is not foreseen, which a retry harms least.
         _ => StoreError::Unavailable(cause.into()),
     }
-}
-
-/// What keeps one attempt to commit from being made.
-#[derive(Debug)]
-pub(super) enum Attempt {
-    /// Others are at the same rows: the same may succeed in a moment.
-    Contended,
-    /// The table holds what the log has not: it is to be compared first.
-    Bypassed,
-    /// The commit itself.
-    Failed(CommitError),
-}
-
-impl From<Error> for Attempt {
-    fn from(error: Error) -> Self {
-        match error.code() {
-            Some(code) if is_contended(code) => Self::Contended,
-            _ => Self::Failed(CommitError::Store(error.into())),
-        }
-    }
-}
-
-impl From<StoreError> for Attempt {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl From<CommitError> for Attempt {
-    fn from(error: CommitError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-fn is_contended(code: &SqlState) -> bool {
-    [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE]
-        .contains(code)
-}
-
-/// Of a write of the user's table: their own constraints, triggers and types may be what speaks against it, by whichever
-/// code their triggers choose.
-pub(super) fn of_write(error: Error) -> Attempt {
-    match error.code() {
-        None => error.into(),
-        Some(state) if is_contended(state) => Attempt::Contended,
-        Some(state) if is_about_the_server(state) => {
-            Attempt::Failed(CommitError::Store(told(&error, code(&error))))
-        }
-        Some(_) => Attempt::Failed(Refused::Rules.into()),
-    }
-}
-
-/// Whether a code is PostgreSQL's own word for something else than the data: the connection, rights, resources, its state.
-fn is_about_the_server(code: &SqlState) -> bool {
-    let about = ["08", "0A", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX"];
-    code.code().get(..2).is_some_and(|class| about.contains(&class))
-}
-
-/// When others have been at the same rows for too long.
-pub(super) fn contended(waited: Duration) -> StoreError {
-    StoreError::Unavailable(format!("another transaction has held the same rows for {waited:?}").into())
 }

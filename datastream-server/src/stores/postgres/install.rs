@@ -16,7 +16,7 @@ use super::table::{self, Table};
 /// come again.
 const OLDEST: i32 = 130_000;
 /// For how long a start waits for who writes the table; who stays longer is told of.
-const AT_THE_START: Duration = Duration::from_secs(5);
+pub(super) const AT_THE_START: Duration = Duration::from_secs(5);
 /// The same while the table is served: others wait behind whoever waits for a table.
 const MEANWHILE: Duration = Duration::from_millis(100);
 /// How long all of it may take, for a large table.
@@ -181,7 +181,10 @@ async fn set_up(
 }
 
 /// A transaction that waits so long for a table, and of which there is one at a time.
-async fn alone(client: &mut Client, patience: Duration) -> Result<Transaction<'_>, tokio_postgres::Error> {
+pub(super) async fn alone(
+    client: &mut Client,
+    patience: Duration,
+) -> Result<Transaction<'_>, tokio_postgres::Error> {
     let transaction = writing(client, LIMIT).await?;
     let patience = patience.as_millis();
     let quiet = "SET LOCAL client_min_messages = 'warning'";
@@ -251,37 +254,6 @@ async fn warn_of(transaction: &Transaction<'_>, table: &Table) -> Result<(), tok
             "a superuser has set up the table of somebody else, who can make the triggers do what a superuser may: \
              set it up as its owner"
         );
-    }
-    Ok(())
-}
-
-/// Takes out of a database all that was added to it. Returns the name of the table.
-pub(super) async fn remove(client: &mut Client, address: &Address) -> Result<String, OpenError> {
-    let failed = |error: tokio_postgres::Error| match error.code().map(SqlState::code) {
-        Some("42501") => OpenError::Rights {
-            what: "taking datastream out",
-            user: address.user().to_owned(),
-            needed: "it takes the user who added it".to_owned(),
-        },
-        _ => OpenError::of(address, &error),
-    };
-    let transaction = alone(client, AT_THE_START).await.map_err(failed)?;
-    let Some(meta) = meta::read(&transaction).await.map_err(failed)? else {
-        return Err(OpenError::NotAdopted { database: address.database().to_owned() });
-    };
-    drop_all(&transaction, &meta).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(meta.table)
-}
-
-/// The triggers go with their functions. A schema that others use too, or made for us, stays.
-async fn drop_all(transaction: &Transaction<'_>, meta: &Meta) -> Result<(), tokio_postgres::Error> {
-    transaction.batch_execute(include_str!("remove.sql")).await?;
-    let left = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('datastream'))
-      + (SELECT count(*) FROM pg_proc WHERE pronamespace = to_regnamespace('datastream'))";
-    let left: i64 = transaction.query_typed_one(left, &[]).await?.try_get(0)?;
-    if meta.made_schema && left == 0 {
-        transaction.batch_execute("DROP SCHEMA datastream").await?;
     }
     Ok(())
 }

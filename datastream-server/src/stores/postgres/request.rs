@@ -5,7 +5,7 @@ use tokio_postgres::Transaction;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::error::Attempt;
+use super::attempt::Attempt;
 use super::history::{as_sql, head};
 use crate::store::{CommitError, RequestId};
 
