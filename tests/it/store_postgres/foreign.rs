@@ -281,3 +281,20 @@ async fn two_phase_commits_are_followed_in_the_order_of_their_second_phase() {
         looked.await.expect("it is looked for without a ring");
     }
 }
+
+/// Who sees an earlier moment sees there what others have deleted since, beside what it made in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_made_in_the_place_of_what_others_deleted_is_followed() {
+    let (database, store) = served().await;
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        database.psql("INSERT INTO data VALUES ('a', 'old', 'string')");
+        let early = database.connect().await;
+        let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT FROM data");
+        early.batch_execute(&begin).await.expect("it is open");
+        database.psql("DELETE FROM data");
+        let made = "INSERT INTO data VALUES ('a', 'new', 'string'); COMMIT";
+        early.batch_execute(made).await.expect("nothing speaks against it");
+        assert_eq!(state(&store).await, [("a".to_owned(), "new".to_owned())], "{level}");
+        database.psql("DELETE FROM data");
+    }
+}

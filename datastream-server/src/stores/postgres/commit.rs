@@ -18,8 +18,8 @@ use super::request;
 use super::table::Table;
 use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, StoreError};
 
-/// For how long an attempt waits for rows that others have, while it has some itself. Shorter than the second after
-/// which PostgreSQL looks for deadlocks: it is this attempt that gives way, and is made again.
+/// For how long an attempt waits for rows that others have, while it has some itself. Shorter than the time after which
+/// PostgreSQL looks for deadlocks: it is this attempt that gives way, and is made again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Patience {
     /// Hardly: others wait for the connection.
@@ -29,16 +29,25 @@ pub(super) enum Patience {
 }
 
 impl Patience {
-    fn rows(self) -> &'static str {
+    /// In milliseconds.
+    fn rows(self) -> i32 {
         match self {
-            Self::Hurried => "10ms",
-            Self::Patient => "500ms",
+            Self::Hurried => 10,
+            Self::Patient => 500,
         }
     }
 }
 
 /// The same for the turn, which others have for the time of their commit.
-const TURN: &str = "900ms";
+const TURN: i32 = 900;
+
+/// Sets how long a lock is waited for: so many milliseconds, and not as long as it takes until somebody looks for deadlocks.
+fn lock_timeout(milliseconds: i32) -> String {
+    format!(
+        "set_config('lock_timeout', least({milliseconds},
+           extract(epoch FROM current_setting('deadlock_timeout')::interval) * 900)::int::text, true)"
+    )
+}
 
 /// Makes the commit, unless it was made under its name before.
 pub(super) async fn commit(
@@ -94,13 +103,16 @@ async fn begin<'c>(
         client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::ReadCommitted);
     let transaction = transaction.start().await?;
     let request = commit.request.as_ref().map_or("", |request| &*request.id);
-    let words = "SELECT set_config('datastream.author', $1, true), set_config('datastream.message', $2, true),
-      set_config('datastream.request', $3, true), set_config('lock_timeout', $4, true),
-      set_config('datastream.gives_way', 'yes', true),
-      set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '10s', true)";
-    let parameters = [&&*commit.author, &&*commit.message, &request, &patience.rows()];
+    let words = format!(
+        "SELECT set_config('datastream.author', $1, true), set_config('datastream.message', $2, true),
+           set_config('datastream.request', $3, true), set_config('datastream.gives_way', 'yes', true),
+           set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '10s', true),
+           {}",
+        lock_timeout(patience.rows())
+    );
+    let parameters = [&&*commit.author, &&*commit.message, &request];
     let parameters = parameters.map(|word| (word as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT));
-    transaction.query_typed(words, &parameters).await?;
+    transaction.query_typed(&words, &parameters).await?;
     Ok(transaction)
 }
 
@@ -133,7 +145,7 @@ async fn make(
 
 /// Lets the triggers, and the user's own, do now what they would do at the end, so that it is known what came of it.
 async fn take_turn(transaction: &Transaction<'_>, table: &Table) -> Result<Position, Attempt> {
-    let turn = format!("SET LOCAL lock_timeout = '{TURN}'; SET CONSTRAINTS ALL IMMEDIATE");
+    let turn = format!("SELECT {}; SET CONSTRAINTS ALL IMMEDIATE", lock_timeout(TURN));
     transaction.batch_execute(&turn).await.map_err(of_write)?;
     let given = "SELECT nullif(current_setting('datastream.revision', true), '')::bigint";
     let given: Option<i64> = transaction.query_typed_one(given, &[]).await?.try_get(0)?;

@@ -48,6 +48,12 @@ CREATE TABLE IF NOT EXISTS datastream.turn ();
 -- The newest revision that was given out, if its transaction was committed.
 CREATE SEQUENCE IF NOT EXISTS datastream.head;
 
+-- Whether each statement of this transaction sees what others have committed by then, and none an earlier moment.
+CREATE OR REPLACE FUNCTION datastream.sees_latest() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
+$$;
+
 -- The revision of this transaction, and with it the turn, until the transaction ends. It is asked for when a transaction
 -- is about to be committed: nobody else can be given one until that is done, so revisions are in the order of commits.
 --
@@ -74,7 +80,7 @@ BEGIN
   END IF;
   LOCK TABLE datastream.turn IN EXCLUSIVE MODE;
   PERFORM set_config('lock_timeout', patience, true);
-  IF current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN
+  IF datastream.sees_latest() THEN
     INSERT INTO datastream.token (revision, token, transaction, time)
     SELECT max(revision) + 1, drawn, pg_current_xact_id(), clock_timestamp() FROM datastream.token
     RETURNING revision, ctid INTO mine, place;
@@ -118,7 +124,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- The keys that this transaction has touched, until it is committed; NULL stands for all of them. Value and type are those
--- of a serializable one. Whoever sees a row may delete it: its transaction has ended. Not logged, since nothing of it
+-- of one that does not see the latest. Whoever sees a row may delete it: its transaction has ended. Not logged, since nothing of it
 -- outlives a crash.
 --
 -- The rows of the user's table are not followed late themselves: a table with such triggers cannot be altered or truncated
@@ -127,7 +133,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS datastream.pending (
   key text, value bytea, type text, is_compared boolean NOT NULL DEFAULT false
 );
 
--- Notes the keys of rows; of a serializable transaction the rest, too. A key that no index would hold is left out, so that
+-- Notes the keys of rows; of a transaction that does not see the latest the rest, too. A key that no index would hold is left out, so that
 -- its writer does not fail. Nor does one whose row is not what it was when a session made its plans: then all is compared.
 CREATE OR REPLACE FUNCTION datastream.note() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -143,7 +149,7 @@ BEGIN
     END IF;
     IF TG_OP IN ('INSERT', 'UPDATE') THEN
       becomes := NEW.key;
-      IF current_setting('transaction_isolation') = 'serializable' THEN
+      IF NOT datastream.sees_latest() THEN
         EXECUTE $read$
           SELECT {value}, {type} FROM (SELECT ($1).*) AS held WHERE held.value IS NOT NULL
         $read$ INTO its_value, its_type USING NEW;
@@ -184,7 +190,9 @@ END $$;
 CREATE OR REPLACE FUNCTION datastream.look_up(wanted text, OUT value bytea, OUT type text, OUT is_known boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
-  SELECT {value}, {type} INTO value, type FROM {table} AS held WHERE held.key = wanted AND held.value IS NOT NULL;
+  -- Of two rows that are seen the one that was made last.
+  SELECT {value}, {type} INTO value, type FROM {table} AS held WHERE held.key = wanted AND held.value IS NOT NULL
+  ORDER BY age(held.xmin) LIMIT 1;
   is_known := true;
 EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
   -- It is another since it was written: no reason to keep the commit from being made.
@@ -197,7 +205,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enab
 DECLARE
   logged record;
 BEGIN
-  IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+  IF NOT datastream.sees_latest() THEN
     RETURN true;
   END IF;
   SELECT log.value, log.type INTO logged FROM datastream.log AS log WHERE log.key = wanted
@@ -223,9 +231,10 @@ BEGIN
     END;
     RETURN NULL;
   END IF;
-  IF current_setting('transaction_isolation') = 'serializable' AND NOT NEW.is_compared
+  IF NOT datastream.sees_latest() AND NOT NEW.is_compared
     AND coalesce(current_setting('datastream.is_nested', true), '') = '' THEN
-    -- A search for the row would count as a read of the rows beside it, and make those fail who write these.
+    -- Who sees an earlier moment sees a row there that others have deleted since, beside the one that it made in its place.
+    -- And where it is serializable, a search would count as a read of the rows beside it, and make those fail who write these.
     SELECT NEW.value AS value, NEW.type AS type, true AS is_known INTO now_held;
   ELSE
     SELECT * INTO now_held FROM datastream.look_up(NEW.key);
@@ -247,5 +256,5 @@ BEGIN
   RETURN NULL;
 END $$;
 
-REVOKE ALL ON FUNCTION datastream.turn(), datastream.difference(), datastream.compare(), datastream.note(),
+REVOKE ALL ON FUNCTION datastream.sees_latest(), datastream.turn(), datastream.difference(), datastream.compare(), datastream.note(),
   datastream.look_up(text), datastream.differs(text, bytea, text), datastream.follow() FROM PUBLIC;
