@@ -77,6 +77,7 @@ impl Address {
         for pair in theirs.split('&').chain(query.split('&')).filter(|pair| !pair.is_empty()) {
             options.take(pair)?;
         }
+        let place = environment::with_port(place, variable);
         let config = Config::from_str(&format!("{place}?{}", options.rest.join("&")));
         let mut config = config.map_err(|error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
@@ -166,6 +167,13 @@ mod tests {
         assert_eq!(parsed("postgres:", &variables).to_string(), "postgres://u@db:6000/d?table=data");
         assert_eq!(parsed("postgres://v@h/e", &variables).to_string(), "postgres://v@h:6000/e?table=data");
         assert_eq!(parsed("postgres:", &variables).config.get_password(), Some(&b"p"[..]));
+        for (url, hosts) in [
+            ("postgres://u:p@h:1,k/e", "h:1,k:6000"),
+            ("postgres://[::1]/e", "::1:6000"),
+            ("postgres://[::1]:1/e", "::1:1"),
+        ] {
+            assert_eq!(parsed(url, &variables).hosts(), hosts, "{url}");
+        }
     }
 
     #[test]

@@ -8,6 +8,24 @@ use tokio_postgres::Config;
 use super::address::Variable;
 use super::passfile;
 
+/// The URL with `PGPORT` at each of its hosts that has no port: the driver would give it the usual one.
+pub(super) fn with_port(url: &str, variable: Variable<'_>) -> String {
+    let Some(((scheme, rest), port)) = url.split_once("://").zip(variable("PGPORT")) else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    // Behind the brackets of an IPv6 address.
+    let has_port = |host: &str| host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    let complete = |host: &str| match host {
+        "" => String::new(),
+        host if has_port(host) => host.to_owned(),
+        host => format!("{host}:{port}"),
+    };
+    let hosts: Vec<_> = hosts.split(',').map(complete).collect();
+    format!("{scheme}://{user}{}{path}", hosts.join(","))
+}
+
 /// Adds what a URL left out.
 pub(super) fn complete(config: &mut Config, variable: Variable<'_>) -> Result<(), String> {
     if config.get_hosts().is_empty() {
