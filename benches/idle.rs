@@ -8,7 +8,7 @@ mod program;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datastream_client::Client;
 use program::{Program, serve};
@@ -31,12 +31,12 @@ fn measure(window: Duration) {
     let (server, url) =
         serve(folder.path(), &format!("sqlite:{}", folder.path().join("settings.db").display()));
     let mut verdict = Verdict { window, failed: false };
-    verdict.judge("server without a connection", share_of_a_core(&server, window), 0.1);
+    verdict.judge("server without a connection", server.share_of_a_core(window), 0.1);
     let one = start_clients(1, &url);
-    verdict.judge("client", share_of_a_core(&one, window), 0.1);
+    verdict.judge("client", one.share_of_a_core(window), 0.1);
     drop(one);
     let _many = start_clients(CLIENTS, &url);
-    verdict.judge("server with 1,000 connections", share_of_a_core(&server, window), 2.0);
+    verdict.judge("server with 1,000 connections", server.share_of_a_core(window), 2.0);
     assert!(!verdict.failed, "above a limit");
 }
 
@@ -64,14 +64,6 @@ fn start_clients(count: usize, url: &str) -> Program {
     let said = BufReader::new(output).lines().next().expect("they say so").expect("a line");
     assert_eq!(said, "ready");
     clients
-}
-
-/// The processor time that a process uses during `window`, in percent of one core.
-fn share_of_a_core(program: &Program, window: Duration) -> f64 {
-    let (began, before) = (Instant::now(), program.processor_time());
-    std::thread::sleep(window);
-    let used = program.processor_time().saturating_sub(before);
-    used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0
 }
 
 /// So many clients of one setting each, on one thread, until stdin ends.

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         "{} foreign writes: {WRITES} by psql: p50 {p50:.1?}, p99 {p99:.1?} (limit {LIMIT:?}), most {most:.1?}",
         verdict(p99 <= LIMIT)
     );
-    let used = share_of_a_core(&server, window);
+    let used = server.share_of_a_core(window);
     println!(
         "{} idle server on PostgreSQL, one client: {used:.3} % of a core over {window:?} (limit {IDLE} %)",
         verdict(used <= IDLE)
@@ -84,12 +84,4 @@ impl Psql {
         let input = self.0.0.stdin.as_mut().expect("it is piped");
         writeln!(input, "{line}").expect("psql reads");
     }
-}
-
-/// The processor time that a process uses during `window`, in percent of one core.
-fn share_of_a_core(program: &Program, window: Duration) -> f64 {
-    let (began, before) = (Instant::now(), program.processor_time());
-    std::thread::sleep(window);
-    let used = program.processor_time().saturating_sub(before);
-    used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0
 }

@@ -31,6 +31,16 @@ impl Program {
     }
 }
 
+impl Program {
+    /// The processor time that it uses during `window`, in percent of one core.
+    pub(crate) fn share_of_a_core(&self, window: Duration) -> f64 {
+        let (began, before) = (Instant::now(), self.processor_time());
+        std::thread::sleep(window);
+        let used = self.processor_time().saturating_sub(before);
+        used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0
+    }
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         // One that has ended already needs no end.

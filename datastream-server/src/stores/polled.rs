@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastream::position::Position;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::memory::{MemoryStore, Written};
 use crate::store::{
@@ -27,7 +27,8 @@ pub(super) struct Polled {
     kind: &'static str,
     /// Why it is not to be written.
     why: String,
-    task: JoinHandle<()>,
+    /// The task ends with the store.
+    _task: JoinSet<()>,
 }
 
 struct Shared {
@@ -48,13 +49,14 @@ impl Polled {
         let shared = Arc::new(Shared { known: MemoryStore::new(), failure: Mutex::default() });
         shared.known.mirror(source.read().await?);
         let polling = shared.clone();
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             loop {
                 tokio::time::sleep(interval).await;
                 polling.look(&source).await;
             }
         });
-        Ok(Self { shared, kind, why, task })
+        Ok(Self { shared, kind, why, _task: task })
     }
 
     fn read_only<E: From<StoreError>>(&self) -> E {
@@ -78,12 +80,6 @@ impl Shared {
     fn check(&self) -> Result<(), StoreError> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         failure.map_or(Ok(()), |failure| Err(StoreError::Unavailable(failure.into())))
-    }
-}
-
-impl Drop for Polled {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -98,7 +98,7 @@ pub async fn detach(address: Address) -> Result<String, OpenError> {
 ///
 /// A commit is durable when it returns, as far as the database's `synchronous_commit` says so. What another program
 /// commits rings the bell within some milliseconds. A commit that needs a row which somebody else holds gives way and is
-/// tried again for five seconds, so that no transaction of others is ever ended for ours.
+/// tried again for five seconds, so that no transaction of others is ever ended for a push.
 struct PostgresStore {
     upkeep: Arc<Upkeep>,
     bell: Arc<Bell>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use super::error::{code, told};
+use super::error::{code, is_about_the_server, told};
 use crate::store::{CommitError, Refused, StoreError};
 
 /// What keeps one attempt to commit from being made.
@@ -51,17 +51,12 @@ pub(super) fn of_write(error: Error) -> Attempt {
     match error.code() {
         None => error.into(),
         Some(state) if is_contended(state) => Attempt::Contended,
-        Some(state) if is_about_the_server(state) => {
+        // XX: it is damaged.
+        Some(state) if is_about_the_server(state) || state.code().starts_with("XX") => {
             Attempt::Failed(CommitError::Store(told(&error, code(&error))))
         }
         Some(_) => Attempt::Failed(Refused::Rules.into()),
     }
-}
-
-/// Whether a code is PostgreSQL's own word for something else than the data: the connection, rights, resources, its state.
-fn is_about_the_server(code: &SqlState) -> bool {
-    let about = ["08", "0A", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX"];
-    code.code().get(..2).is_some_and(|class| about.contains(&class))
 }
 
 /// When others have been at the same rows for too long.

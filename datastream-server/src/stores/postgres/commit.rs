@@ -99,8 +99,7 @@ async fn begin<'c>(
     commit: &Commit,
     patience: Patience,
 ) -> Result<Transaction<'c>, Attempt> {
-    let transaction =
-        client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::ReadCommitted);
+    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
     let transaction = transaction.start().await?;
     let request = commit.request.as_ref().map_or("", |request| &*request.id);
     let words = format!(
@@ -217,20 +216,19 @@ async fn exists(transaction: &Transaction<'_>, table: &Table, key: &str) -> Resu
     Ok(transaction.query_typed_one(&exists, &[(&key, Type::TEXT)]).await?.try_get(0)?)
 }
 
-/// Brings the log to what the table holds: what was written past the triggers enters as a commit. Returns how many keys
-/// differed.
-pub(super) async fn compare(client: &mut Client) -> Result<u64, StoreError> {
+/// Brings the log to what the table holds: what was written past the triggers enters as a commit.
+pub(super) async fn compare(client: &mut Client) -> Result<(), StoreError> {
     let transaction = writing(client, LONG_ANSWER).await?;
     // A transaction that saw an earlier moment has not seen all that it truncated, and has left its note.
-    let compare = "DELETE FROM datastream.pending WHERE key IS NULL";
-    transaction.execute_typed(compare, &[]).await?;
+    let noted = "DELETE FROM datastream.pending WHERE key IS NULL";
+    transaction.execute_typed(noted, &[]).await?;
     let compare = "SELECT set_config('datastream.author', 'datastream', true), datastream.compare()";
     let changes: i64 = transaction.query_typed_one(compare, &[]).await?.try_get(1)?;
     transaction.commit().await?;
     if changes > 0 {
         tracing::warn!(changes, "the table was changed past its triggers: what differed is committed now");
     }
-    Ok(changes.cast_unsigned())
+    Ok(())
 }
 
 /// A transaction that sees what others have committed, and that the database ends when nobody waits for it any more.

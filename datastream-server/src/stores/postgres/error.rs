@@ -179,18 +179,17 @@ impl From<OpenError> for StoreError {
 /// What an error says, without what the server quotes of a row. That stands in errors about data, and in what triggers of
 /// the user's say, so what is not known to be about something else is told by its code.
 pub(super) fn said(error: &Error) -> String {
-    if let Some(db) = error.as_db_error() {
-        let about = ["08", "0A", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58"];
-        let is_told = db.code().code().get(..2).is_some_and(|class| about.contains(&class));
-        return if is_told { db.message().to_owned() } else { code(error) };
+    match error.as_db_error() {
+        Some(db) if is_about_the_server(db.code()) => db.message().to_owned(),
+        Some(_) => code(error),
+        None => crate::error_chain(error),
     }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+}
+
+/// Whether a code is PostgreSQL's own word for something else than the data: the connection, rights, resources, its state.
+pub(super) fn is_about_the_server(code: &SqlState) -> bool {
+    let about = ["08", "0A", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58"];
+    code.code().get(..2).is_some_and(|class| about.contains(&class))
 }
 
 pub(super) fn code(error: &Error) -> String {

@@ -92,7 +92,7 @@ async fn what_is_there(
 }
 
 /// The table, if it can be served rightly.
-pub(super) async fn find(client: &Client, address: &Address) -> Result<Table, OpenError> {
+async fn find(client: &Client, address: &Address) -> Result<Table, OpenError> {
     let found = table::find(client, &address.table).await.map_err(|error| OpenError::of(address, &error))?;
     let table = found.map_err(|rule| OpenError::Unfit { table: address.table.clone(), rule })?;
     if !table.may_select {

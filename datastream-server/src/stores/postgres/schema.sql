@@ -124,8 +124,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- The keys that this transaction has touched, until it is committed; NULL stands for all of them. Value and type are those
--- of one that does not see the latest. Whoever sees a row may delete it: its transaction has ended. Not logged, since nothing of it
--- outlives a crash.
+-- of one that does not see the latest. Whoever sees a row may delete it: its transaction has ended. Not logged, since
+-- nothing of it outlives a crash.
 --
 -- The rows of the user's table are not followed late themselves: a table with such triggers cannot be altered or truncated
 -- by a transaction that has written it.
@@ -133,8 +133,9 @@ CREATE UNLOGGED TABLE IF NOT EXISTS datastream.pending (
   key text, value bytea, type text, is_compared boolean NOT NULL DEFAULT false
 );
 
--- Notes the keys of rows; of a transaction that does not see the latest the rest, too. A key that no index would hold is left out, so that
--- its writer does not fail. Nor does one whose row is not what it was when a session made its plans: then all is compared.
+-- Notes the keys of rows; of a transaction that does not see the latest the rest, too. A key that no index would hold is
+-- left out, so that its writer does not fail. Nor does one whose row is not what it was when a session made its plans:
+-- then all is compared.
 CREATE OR REPLACE FUNCTION datastream.note() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -233,8 +234,9 @@ BEGIN
   END IF;
   IF NOT datastream.sees_latest() AND NOT NEW.is_compared
     AND coalesce(current_setting('datastream.is_nested', true), '') = '' THEN
-    -- Who sees an earlier moment sees a row there that others have deleted since, beside the one that it made in its place.
-    -- And where it is serializable, a search would count as a read of the rows beside it, and make those fail who write these.
+    -- Who sees an earlier moment sees a row there that others have deleted since, beside the one that it made in its
+    -- place. And where it is serializable, a search would count as a read of the rows beside it, and make those fail who
+    -- write these.
     SELECT NEW.value AS value, NEW.type AS type, true AS is_known INTO now_held;
   ELSE
     SELECT * INTO now_held FROM datastream.look_up(NEW.key);
@@ -256,5 +258,5 @@ BEGIN
   RETURN NULL;
 END $$;
 
-REVOKE ALL ON FUNCTION datastream.sees_latest(), datastream.turn(), datastream.difference(), datastream.compare(), datastream.note(),
-  datastream.look_up(text), datastream.differs(text, bytea, text), datastream.follow() FROM PUBLIC;
+REVOKE ALL ON FUNCTION datastream.sees_latest(), datastream.turn(), datastream.difference(), datastream.compare(),
+  datastream.note(), datastream.look_up(text), datastream.differs(text, bytea, text), datastream.follow() FROM PUBLIC;
