@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Error, Row};
 
 use super::history::{CHANGE, LARGEST, as_sql, change, head, snapshot_of};
 use crate::store::{HistoryPage, HistoryQuery, Logged, StoreError, Usage};
+use crate::stores::range::behind;
 
 /// A part of the history, newest first.
 ///
@@ -17,7 +18,7 @@ pub(super) async fn page(client: &mut Client, query: &HistoryQuery) -> Result<Hi
         None => ("true", String::new(), String::new()),
         Some(Selector::Key(key)) => ("key = $5", key.to_string(), String::new()),
         // What begins with the prefix lies before the prefix with its `/` raised by one.
-        Some(Selector::Prefix(prefix)) => ("key > $5 AND key < $6", prefix.to_string(), raised(prefix)),
+        Some(Selector::Prefix(prefix)) => ("key > $5 AND key < $6", prefix.to_string(), behind(prefix)),
     };
     let (revision, key) = query.before.clone().unwrap_or((u64::MAX, "".into()));
     let sql = format!(
@@ -50,11 +51,6 @@ pub(super) async fn page(client: &mut Client, query: &HistoryQuery) -> Result<Hi
     let page = query.page(rows.iter().map(|row| logged(row, &head)))?;
     transaction.commit().await?;
     Ok(page)
-}
-
-/// `a/` as `a0`, which is the first text behind all that begins with `a/`.
-fn raised(prefix: &str) -> String {
-    format!("{}0", prefix.strip_suffix('/').unwrap_or(prefix))
 }
 
 fn logged(row: &Row, head: &super::history::Head) -> Result<Logged, Error> {

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::history::{LARGEST, change, identity, token};
 use super::open;
 use crate::store::{HistoryPage, HistoryQuery, Logged, StoreError, Usage};
+use crate::stores::range::behind;
 
 /// The columns that [`logged`] reads, newest first.
 const SELECT: &str =
@@ -75,7 +76,7 @@ pub(super) fn page(connection: &Connection, query: &HistoryQuery) -> Result<Hist
         // What begins with the prefix lies before the prefix with its `/` raised by one. The log is walked backwards and
         // not sorted, whatever the planner thinks.
         Some(Selector::Prefix(prefix)) => {
-            (" AND +key > ?3 AND +key < ?4", prefix.to_string(), raised(prefix))
+            (" AND +key > ?3 AND +key < ?4", prefix.to_string(), behind(prefix))
         }
     };
     let mut select = connection.prepare_cached(&format!("{SELECT}{which} ORDER BY log.revision DESC"))?;
@@ -85,11 +86,6 @@ pub(super) fn page(connection: &Connection, query: &HistoryQuery) -> Result<Hist
         3 => query.page(select.query_map(params![before, LARGEST, from], read)?),
         _ => query.page(select.query_map(params![before, LARGEST, from, to], read)?),
     }
-}
-
-/// `a/` as `a0`, which is the first text behind all that begins with `a/`.
-fn raised(prefix: &str) -> String {
-    format!("{}0", prefix.strip_suffix('/').unwrap_or(prefix))
 }
 
 fn logged(row: &Row<'_>, identity: &[u8]) -> Result<Logged> {
