@@ -13,21 +13,18 @@ mod postgres;
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use datastream_client::{Client, Watch};
+use datastream_client::Client;
 use postgres::Cluster;
-use program::{Program, serve};
+use program::{Program, WRITES, propagation, serve};
 
 const TABLE: &str =
     "CREATE TABLE data (key text PRIMARY KEY, value text, value_type text, updated_at timestamptz)";
-const WRITES: i64 = 200;
 /// What 99 of 100 writes must keep.
 const LIMIT: Duration = Duration::from_millis(50);
 /// What an idle server may use, in percent of a core.
 const IDLE: f64 = 0.2;
-/// How long a write is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let seconds = std::env::args().skip(1).find(|argument| argument != "--bench");
@@ -39,8 +36,11 @@ fn main() -> ExitCode {
     let (server, url) = serve(folder.path(), &database.url());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let watch = Client::connect(url).watch::<i64>("max_connections");
-    let mut took = runtime.block_on(write(watch.clone(), &database.url()));
-    took.sort();
+    let url = database.url();
+    let mut psql = Psql(Program::start(Command::new("psql").args(["-q", &url]).stdin(Stdio::piped())));
+    let took = runtime.block_on(propagation(watch.clone(), |value| {
+        psql.run(&format!("UPDATE data SET value = '{value}' WHERE key = 'max_connections';"));
+    }));
     let [p50, p99, most] = [took.len() / 2, took.len() * 99 / 100, took.len() - 1].map(|n| took[n]);
     let verdict = |is_kept| if is_kept { "PASS" } else { "FAIL" };
     println!(
@@ -54,25 +54,6 @@ fn main() -> ExitCode {
     );
     // Returned, so that all that was started ends.
     ExitCode::from(u8::from(p99 > LIMIT || used > IDLE))
-}
-
-/// Writes values, each after the client showed the last one. Returns how long each took.
-async fn write(mut watch: Watch<i64>, url: &str) -> Vec<Duration> {
-    watch.ready().await.expect("the sample setting is there");
-    let mut psql = Psql(Program::start(Command::new("psql").args(["-q", url]).stdin(Stdio::piped())));
-    let mut took = Vec::new();
-    for value in 1000..1000 + WRITES {
-        let began = Instant::now();
-        psql.run(&format!("UPDATE data SET value = '{value}' WHERE key = 'max_connections';"));
-        let shown = async {
-            while watch.get() != Some(value) {
-                watch.changed().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, shown).await.expect("the write arrives");
-        took.push(began.elapsed());
-    }
-    took
 }
 
 /// `psql` with a session open: a program that knows nothing of this project.

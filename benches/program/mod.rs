@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// By when a server listens.
+use datastream_client::Watch;
+
+/// By when a server listens, and a write arrives.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A process, killed when dropped.
@@ -47,6 +49,28 @@ impl Drop for Program {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// How many values [`propagation`] writes.
+pub(crate) const WRITES: i64 = 200;
+
+/// Lets `write` write values, each after the handle showed the last one. Returns how long each took, the quickest first.
+pub(crate) async fn propagation(mut watch: Watch<i64>, mut write: impl FnMut(i64)) -> Vec<Duration> {
+    watch.ready().await.expect("the sample setting is there");
+    let mut took = Vec::new();
+    for value in 1000..1000 + WRITES {
+        let began = Instant::now();
+        write(value);
+        let shown = async {
+            while watch.get() != Some(value) {
+                watch.changed().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, shown).await.expect("the write arrives");
+        took.push(began.elapsed());
+    }
+    took.sort();
+    took
 }
 
 /// Starts a server on `store`, with the sample settings; it logs into `folder`. Returns it, listening, with its
