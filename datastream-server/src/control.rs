@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use datastream::key::{self, Selector};
 use datastream::limit;
+use datastream::position::Position;
 use datastream::proto::operation::Action as Asked;
 use datastream::proto::{
     Change, ClientsRequest, ClientsResponse, CommitRequest, CommitResponse, Data, HistoryRequest,
-    HistoryResponse, Operation as AskedOperation, ReportRequest, RollbackRequest, StatusRequest,
-    StatusResponse,
+    HistoryResponse, Operation as AskedOperation, RefreshRequest, RefreshResponse, ReportRequest,
+    RollbackRequest, StatusRequest, StatusResponse,
 };
 use datastream::service::control_service_server::ControlService;
 use prost::Message as _;
@@ -27,6 +28,8 @@ use crate::{convert, frame};
 const PAGE_BYTES: usize = limit::MESSAGE_BYTES / 2;
 /// What the token of a page takes at most: a revision, a key, a tag and a length.
 const PAGE_TOKEN_BYTES: usize = 24 + key::MAX_BYTES;
+/// How long a refresh waits until the state holds what the store has found.
+const REFRESH_LIMIT: Duration = Duration::from_secs(5);
 /// How long a status waits for what the store keeps.
 const USAGE_LIMIT: Duration = Duration::from_secs(1);
 /// What surrounds a change in a page at most: its tag and its length.
@@ -230,6 +233,12 @@ impl ControlService for Control {
         guarded(&metadata, async { Ok(self.state().await) }).await.map(Response::new)
     }
 
+    async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
+        let (metadata, ..) = request.into_parts();
+        let position = guarded(&metadata, refresh(&self.feed)).await?;
+        Ok(Response::new(RefreshResponse { position: Some(position.to_proto()) }))
+    }
+
     async fn rollback(&self, _: Request<RollbackRequest>) -> Result<Response<CommitResponse>, Status> {
         Err(reserved())
     }
@@ -241,6 +250,17 @@ impl ControlService for Control {
     async fn report(&self, _: Request<ReportRequest>) -> Result<Response<()>, Status> {
         Err(reserved())
     }
+}
+
+/// Has the store look, and the feed see what it found.
+pub(crate) async fn refresh(feed: &Feed) -> Result<Position, Status> {
+    feed.store().refresh().await.map_err(|error| convert::store_failed(&error))?;
+    if !feed.catch_up(REFRESH_LIMIT).await {
+        return Err(convert::unavailable(
+            "the store was looked at, and does not say what it found: try again",
+        ));
+    }
+    Ok(feed.state().position().clone())
 }
 
 fn reserved() -> Status {

@@ -146,6 +146,11 @@ pub(crate) fn commit_failed(error: &CommitError, field: &dyn Fn(&str) -> String)
             format!("request_id: {error}: draw a new one for each commit"),
             ErrorDetails::with_error_info("REQUEST_ID_REUSED", DOMAIN, HashMap::new()),
         ),
+        CommitError::SeveralKeys => Status::with_error_details(
+            Code::Unimplemented,
+            "operations: this store takes one key in a commit: make a commit for each",
+            ErrorDetails::with_error_info("ONE_KEY", DOMAIN, HashMap::new()),
+        ),
         CommitError::Store(error) => store_failed(error),
     }
 }
@@ -177,6 +182,7 @@ fn refused(key: Option<&str>, why: &Refused, place: &str) -> Status {
         Refused::Rules if place.ends_with("delete") => wrong(""),
         Refused::Rules => wrong("value"),
         Refused::NoType => wrong("value_type"),
+        Refused::InTheWay { .. } => status(Code::FailedPrecondition, "IN_THE_WAY", None),
         Refused::TypeChange { .. } => status(Code::FailedPrecondition, "TYPE_CHANGE", None),
         Refused::Conflict { revision } => status(Code::Aborted, "CONFLICT", Some(*revision)),
         Refused::Exists { revision } => status(Code::AlreadyExists, "EXISTS", Some(*revision)),

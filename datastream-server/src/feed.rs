@@ -87,9 +87,12 @@ impl Feed {
     /// How long the store could not be asked whether it has something newer; `None` if it can be.
     #[must_use]
     pub fn source_age(&self) -> Option<Duration> {
+        // Of a clock that was set back since, it is not known how long.
+        let unheard = self.store.unheard_since().map(|since| since.elapsed().unwrap_or_default());
         let confirmed = lock(&self.confirmed);
         let age = confirmed.at.elapsed();
-        (confirmed.is_failing || age > UNCONFIRMED).then_some(age)
+        let age = (confirmed.is_failing || age > UNCONFIRMED).then_some(age);
+        age.max(unheard)
     }
 
     /// How many times a subscriber was woken.

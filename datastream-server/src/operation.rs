@@ -136,6 +136,12 @@ pub enum Refused {
         /// Where it is.
         revision: u64,
     },
+    /// The store keeps each key as a file, and something else has the place of this one.
+    #[error("the store keeps files, and {by} is in the way: choose another key, or remove that")]
+    InTheWay {
+        /// What is there, for people: it is escaped and cut.
+        by: String,
+    },
     /// There is no such key to delete, at the expected revision or any other.
     #[error("there is no such key")]
     NotFound,

@@ -97,6 +97,27 @@ pub trait Store: Send + Sync + 'static {
         "other"
     }
 
+    /// What this store cannot do, because what it keeps the settings in cannot. Always the same answer.
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+    }
+
+    /// Looks now at what it otherwise looks at by the clock, such as a remote, and returns when that was done. A store
+    /// that sees every change by itself has nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it could not look. What was known stays.
+    async fn refresh(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Since when this store has not heard from where its settings come from, if that is longer ago than its first answer in
+    /// this process: it then serves a copy that is so old. `None` while it hears from it.
+    fn unheard_since(&self) -> Option<SystemTime> {
+        None
+    }
+
     /// Forgets the tombstones, the positions, the superseded values and the requests that `retention` lets go. Returns the revision up to which that
     /// happened. The newest position is always kept.
     ///
@@ -113,6 +134,22 @@ pub trait Store: Send + Sync + 'static {
     /// lag behind it, and then a position above its head proves nothing.
     fn authoritative(&self) -> bool {
         true
+    }
+}
+
+/// What some stores can do and others cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// A commit of several keys. Without it such a commit is [`CommitError::SeveralKeys`].
+    pub batches: bool,
+    /// Forgetting the history that a [`Retention`] lets go.
+    pub forgets_history: bool,
+}
+
+impl Default for Abilities {
+    /// All of it.
+    fn default() -> Self {
+        Self { batches: true, forgets_history: true }
     }
 }
 
@@ -249,6 +286,10 @@ pub enum CommitError {
         #[source]
         why: Refused,
     },
+    /// It is about several keys, and this store could not keep it whole: it takes one key at a time
+    /// ([`Abilities::batches`]).
+    #[error("this store takes one key in a commit")]
+    SeveralKeys,
     /// The name of the request was used for another one.
     #[error("this request_id was used for another commit")]
     Reused,

@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use crate::store::{HistoryQuery, Store};
+use crate::store::{Abilities, HistoryQuery, Store};
 
 /// How long a law may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -71,7 +71,18 @@ impl Law {
     /// Whether it is about another program that writes, and asked only of a store that has such.
     #[must_use]
     pub fn needs_foreign_writer(&self) -> bool {
-        matches!(self.claim, Claim::Foreign)
+        matches!(self.claim, Claim::Foreign | Claim::ForeignBatches)
+    }
+
+    /// Whether it is asked of a store with these abilities that keeps a history, and that others write to.
+    #[must_use]
+    pub fn is_asked_of(&self, abilities: Abilities) -> bool {
+        match self.claim {
+            Claim::Store | Claim::History | Claim::Foreign => true,
+            Claim::Batches | Claim::ForeignBatches => abilities.batches,
+            Claim::OneKey => !abilities.batches,
+            Claim::Forgetting => abilities.forgets_history,
+        }
     }
 }
 
@@ -79,8 +90,12 @@ impl Law {
 #[derive(Clone, Copy)]
 enum Claim {
     Store,
+    Batches,
+    OneKey,
     History,
+    Forgetting,
     Foreign,
+    ForeignBatches,
 }
 
 /// What became of a law.
@@ -123,12 +138,20 @@ pub const LAWS: &[Law] = laws! {
         revisions_rise_and_are_never_reused
         changes_after_a_position_lead_to_the_head
         load_is_the_fold_of_changes
-        changes_never_split_a_commit
         a_foreign_position_is_replaced
         a_commit_rings_the_bell
     }
-    Store commits {
+    Batches changes {
+        changes_never_split_a_commit
+    }
+    Batches commits {
         a_refused_operation_leaves_no_trace
+        a_dropped_commit_is_whole_or_absent
+    }
+    OneKey commits {
+        several_keys_are_refused
+    }
+    Store commits {
         a_refusal_names_its_key
         what_is_always_wrong_is_told_first
         a_put_of_what_stands_makes_no_revision
@@ -136,7 +159,6 @@ pub const LAWS: &[Law] = laws! {
         preconditions_hold_or_nothing_happens
         concurrent_commits_all_arrive_in_order
         of_concurrent_creations_one_succeeds
-        a_dropped_commit_is_whole_or_absent
         a_request_is_applied_once
         a_request_that_changed_nothing_is_remembered
         a_request_that_was_refused_is_not_remembered
@@ -154,13 +176,17 @@ pub const LAWS: &[Law] = laws! {
         a_history_of_a_prefix_holds_what_is_below_it
         a_history_comes_in_pages
         a_page_holds_no_more_bytes_than_it_may
+        the_usage_counts_what_is_kept
+    }
+    Forgetting past {
         a_history_keeps_so_many_versions_and_the_latest_always
         a_superseded_value_stays_as_long_as_the_history
-        the_usage_counts_what_is_kept
+    }
+    ForeignBatches foreign {
+        a_foreign_transaction_is_never_split
     }
     Foreign foreign {
         a_foreign_write_arrives
-        a_foreign_transaction_is_never_split
         a_foreign_write_of_what_stands_is_no_change
         a_commit_is_decided_by_what_others_wrote
         a_foreign_write_is_in_the_history
@@ -184,14 +210,16 @@ pub async fn run(open: Open) -> Vec<(&'static str, Outcome)> {
     let everything = HistoryQuery { of: None, before: None, limit: 1, bytes: 1 };
     let has_history = subject.store.history(everything).await.expect("an empty store can be read").is_some();
     let has_foreign = subject.foreign.is_some();
+    let abilities = subject.store.abilities();
     drop(subject);
     let mut outcomes = Vec::new();
     for law in LAWS {
-        let is_claimed = match law.claim {
-            Claim::Store => true,
-            Claim::History => has_history,
-            Claim::Foreign => has_foreign,
+        let is_there = match law.claim {
+            Claim::Store | Claim::Batches | Claim::OneKey => true,
+            Claim::History | Claim::Forgetting => has_history,
+            Claim::Foreign | Claim::ForeignBatches => has_foreign,
         };
+        let is_claimed = is_there && law.is_asked_of(abilities);
         let outcome = if is_claimed { attempt(law, open.clone()).await } else { Outcome::NotClaimed };
         outcomes.push((law.name, outcome));
     }

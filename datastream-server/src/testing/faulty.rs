@@ -2,14 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use datastream::position::Position;
 use tokio::sync::{Notify, watch};
 
 use crate::store::{
-    Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError, Usage,
+    Abilities, Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError,
+    Usage,
 };
 use crate::stores::MemoryStore;
 
@@ -312,6 +313,19 @@ impl Store for FaultyStore {
 
     fn kind(&self) -> &'static str {
         self.inner().kind()
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.inner().abilities()
+    }
+
+    async fn refresh(&self) -> Result<(), StoreError> {
+        pass(&self.reads).await?;
+        self.inner().refresh().await
+    }
+
+    fn unheard_since(&self) -> Option<SystemTime> {
+        self.inner().unheard_since()
     }
 
     fn authoritative(&self) -> bool {

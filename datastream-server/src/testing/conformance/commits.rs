@@ -6,7 +6,7 @@ use bytes::Bytes;
 use datastream::position::Position;
 use futures_util::FutureExt as _;
 
-use super::words::{State, changes, commit, fold, head, named, put, refused, state_of};
+use super::words::{State, changes, commit, fold, head, named, put, refused, state_of, together};
 use super::{Open, Subject};
 use crate::store::{Action, Commit, CommitError, Operation, Refused};
 
@@ -36,11 +36,11 @@ pub(super) async fn a_refused_operation_leaves_no_trace(open: Open) {
 /// Its answer is where the standing value was written, so that one who asks twice gets one answer.
 pub(super) async fn a_put_of_what_stands_makes_no_revision(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
-    let both = [Operation::put("a", "int", "1"), Operation::put("b", "int", "1")];
-    let written = commit(&store, both.clone()).await;
-    let end = commit(&store, [Operation::put("c", "int", "1")]).await;
-    assert_eq!(commit(&store, both).await, written);
-    assert_eq!(commit(&store, [Operation::put("a", "int", "1")]).await, written);
+    let first = commit(&store, [put("a", 1)]).await;
+    let written = commit(&store, [put("b", 1)]).await;
+    let end = commit(&store, [put("c", 1)]).await;
+    assert_eq!(commit(&store, [put("a", 1)]).await, first);
+    assert_eq!(together(&store, vec![put("a", 1), put("b", 1)]).await, written, "the newest of them");
     assert_eq!(commit(&store, []).await, end);
     assert_eq!(
         commit(&store, [Operation::delete("absent")]).await,
@@ -140,10 +140,25 @@ pub(super) async fn a_seed_fills_gaps_once(open: Open) {
     assert_eq!(head(&store).await, end);
 }
 
+/// Rather than kept in parts; one key, and none, are taken.
+pub(super) async fn several_keys_are_refused(open: Open) {
+    let Subject { store, kept: _kept, .. } = open().await;
+    let before = head(&store).await;
+    let operations = vec![put("a", 1), put("b", 1)];
+    let result = store.commit(Commit { operations, ..Commit::default() }).await;
+    assert!(matches!(result, Err(CommitError::SeveralKeys)), "{result:?}");
+    assert_eq!(head(&store).await, before);
+    assert_eq!(commit(&store, []).await, before);
+    commit(&store, [put("a", 1)]).await;
+}
+
 /// So that of ten thousand the author finds the one.
 pub(super) async fn a_refusal_names_its_key(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
-    let operations = vec![put("a", 1), put("b", "x"), put("c", 1)];
+    let mut operations = vec![put("a", 1), put("b", "x"), put("c", 1)];
+    if !store.abilities().batches {
+        operations.retain(|operation| &*operation.key == "b");
+    }
     match store.commit(Commit { operations, ..Commit::default() }).await {
         Err(CommitError::Refused { key, why: Refused::Value(_) }) => assert_eq!(key.as_deref(), Some("b")),
         other => panic!("not refused: {other:?}"),

@@ -14,8 +14,8 @@ use crate::store::{Operation, Retention};
 pub(super) async fn compaction_by_age_forgets_tombstones_and_positions(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
     let genesis = head(&store).await;
-    let lives =
-        commit(&store, [Operation::put("lives", "int", "1"), Operation::put("dies", "int", "1")]).await;
+    let lives = commit(&store, [put("lives", 1)]).await;
+    commit(&store, [put("dies", 1)]).await;
     let dead = commit(&store, [Operation::delete("dies")]).await;
     let end = commit(&store, [Operation::put("end", "int", "1")]).await;
     assert_eq!(store.compact(Retention::default()).await.expect("compact"), 0, "nothing is old enough");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use datastream::position::Position;
 use datastream::proto::{Data, DataResponse};
 use futures_util::future::join_all;
 use prost::Message as _;
@@ -13,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::words::{DEADLINE, State, fold, named, put};
 use super::{Open, Subject};
 use crate::feed::Feed;
-use crate::store::{CommitError, Operation, Retention, Store as _, StoreError, Stored};
+use crate::store::{Commit, CommitError, Operation, Retention, Store as _, StoreError, Stored};
 use crate::testing::faulty::{Bell, FaultyStore, Moment};
 
 /// How many scripts run side by side.
@@ -45,19 +46,20 @@ impl Server {
         let mut last = 0;
         for n in 0..4 {
             let mut commit = named(&format!("request {n}"), 7, put("chain", n).expecting(last));
-            commit.operations.extend(match n {
+            let others = match n {
                 0 => vec![put("a", 1), put("b", 1)],
                 1 => vec![Operation::delete("b"), put("c", 3)],
                 2 => vec![put("b", 4), Operation::delete("a")],
                 _ => vec![],
-            });
-            let position = loop {
-                match self.store.commit(commit.clone()).await {
-                    Ok(position) => break position,
-                    Err(CommitError::Store(StoreError::Unavailable(_))) => sleep(RETRY).await,
-                    Err(error) => panic!("{error:?}"),
-                }
             };
+            if self.store.abilities().batches {
+                commit.operations.extend(others);
+            } else {
+                for (i, other) in others.into_iter().enumerate() {
+                    self.insist(&named(&format!("request {n}.{i}"), 7, other)).await;
+                }
+            }
+            let position = self.insist(&commit).await;
             let held = self.store.held().await;
             let chain = held.changes.iter().filter(|change| &*change.key == "chain");
             last = chain.map(|change| change.revision).max().expect("it was put");
@@ -66,6 +68,16 @@ impl Server {
                     self.feed.reach(position.revision, DEADLINE).await,
                     "the server sees what was committed"
                 );
+            }
+        }
+    }
+
+    async fn insist(&self, commit: &Commit) -> Position {
+        loop {
+            match self.store.commit(commit.clone()).await {
+                Ok(position) => break position,
+                Err(CommitError::Store(StoreError::Unavailable(_))) => sleep(RETRY).await,
+                Err(error) => panic!("{error:?}"),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use datastream::key::Selector;
 
-use super::words::{NOTHING_KEPT, commit, put};
+use super::words::{NOTHING_KEPT, commit, put, together};
 use super::{Open, Subject};
 use crate::state::Place;
 use crate::store::{Commit, HistoryPage, HistoryQuery, Logged, Operation, Retention, Store};
@@ -37,12 +37,13 @@ fn tell(logged: &Logged) -> String {
 pub(super) async fn a_history_tells_who_and_why_newest_first(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
     let first = Commit {
-        operations: vec![put("a", 1), put("b", 1)],
+        operations: vec![put("a", 1)],
         author: "ada".to_owned(),
         message: "begin".to_owned(),
         ..Commit::default()
     };
     let begun = store.commit(first).await.expect("commit");
+    commit(&store, [put("b", 1)]).await;
     let ended = commit(&store, [Operation::delete("a")]).await;
     let history = page(&store, "a", None, 10, usize::MAX).await;
     assert!(!history.more);
@@ -69,7 +70,7 @@ pub(super) async fn a_history_of_a_prefix_holds_what_is_below_it(open: Open) {
 pub(super) async fn a_history_comes_in_pages(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;
     for n in 1..=4 {
-        commit(&store, ["a/a", "a/b", "a/c"].map(|key| put(key, n))).await;
+        together(&store, ["a/a", "a/b", "a/c"].map(|key| put(key, n)).into()).await;
     }
     let whole = told(&store, "a/").await;
     assert_eq!(whole.len(), 12);

@@ -27,7 +27,7 @@ pub(super) const NOTHING_KEPT: Retention = Retention {
 pub(super) type State = BTreeMap<Arc<str>, Stored>;
 
 /// Commits of one and of several keys, with deletions and rebirths.
-pub(super) fn history() -> Vec<Vec<Operation>> {
+fn history() -> Vec<Vec<Operation>> {
     let put = |key, value| Operation::put(key, "int", value);
     vec![
         vec![put("a", "1")],
@@ -60,6 +60,26 @@ pub(super) async fn head(store: &Arc<dyn Store>) -> Position {
 pub(super) async fn commit(store: &Arc<dyn Store>, operations: impl Into<Vec<Operation>>) -> Position {
     let commit = Commit { operations: operations.into(), ..Commit::default() };
     store.commit(commit).await.expect("a commit that nothing speaks against")
+}
+
+/// As one commit, or as one for each operation where the store takes one key at a time. Returns where the last ended.
+pub(super) async fn together(store: &Arc<dyn Store>, operations: Vec<Operation>) -> Position {
+    if store.abilities().batches {
+        return commit(store, operations).await;
+    }
+    let mut end = head(store).await;
+    for operation in operations {
+        end = commit(store, [operation]).await;
+    }
+    end
+}
+
+/// Commits of one and of several keys, or the same of one each where the store takes one key at a time.
+pub(super) fn history_for(store: &Arc<dyn Store>) -> Vec<Vec<Operation>> {
+    if store.abilities().batches {
+        return history();
+    }
+    history().into_iter().flatten().map(|operation| vec![operation]).collect()
 }
 
 pub(super) async fn refused(store: &Arc<dyn Store>, operation: Operation) -> Refused {
