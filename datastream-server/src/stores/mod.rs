@@ -17,3 +17,6 @@ mod range;
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sweep;
+#[cfg(feature = "directory")]
+#[cfg_attr(not(test), expect(dead_code))]
+mod types_file;
