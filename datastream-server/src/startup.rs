@@ -33,7 +33,10 @@ pub(crate) enum StartError {
     #[cfg(feature = "postgres")]
     #[error("{}", chain(.0))]
     Postgres(#[from] datastream_server::stores::postgres::OpenError),
-    #[error("memory: keeps nothing that could be taken out: name a store with --store")]
+    #[cfg(feature = "git")]
+    #[error("{}", chain(.0))]
+    Git(#[from] datastream_server::stores::git::OpenError),
+    #[error("this store has nothing that could be taken out: name a database with --store")]
     NothingToDetach,
     #[error("cannot write the sample settings: {}", chain(.0))]
     Seed(#[from] CommitError),

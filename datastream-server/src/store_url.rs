@@ -10,6 +10,8 @@ use std::sync::Arc;
 use datastream::value;
 use datastream_server::store::Store;
 use datastream_server::stores::MemoryStore;
+#[cfg(feature = "git")]
+use datastream_server::stores::git;
 #[cfg(feature = "postgres")]
 use datastream_server::stores::postgres;
 #[cfg(feature = "sqlite")]
@@ -17,7 +19,7 @@ use datastream_server::stores::sqlite::{self, Options, SqliteStore};
 
 use crate::startup::StartError;
 
-/// A store, by name: `sqlite:FILE`, with options behind a `?`, `postgres://...`, or `memory:`.
+/// A store, by name: `sqlite:FILE`, with options behind a `?`, `postgres://...`, `git:FOLDER#BRANCH`, or `memory:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In this process.
@@ -25,6 +27,9 @@ pub(crate) enum StoreUrl {
     /// A SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(PathBuf, Options),
+    /// A branch of a git repository.
+    #[cfg(feature = "git")]
+    Git(Box<git::Address>),
     /// A PostgreSQL database.
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::Address>),
@@ -37,6 +42,8 @@ impl StoreUrl {
             Self::Memory => Ok(Arc::new(MemoryStore::new())),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, options) => Ok(Arc::new(SqliteStore::open_with(path, options.clone())?)),
+            #[cfg(feature = "git")]
+            Self::Git(address) => Ok(Arc::new(git::GitStore::open(address).await?)),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => Ok(postgres::open((**address).clone()).await?),
         }
@@ -46,6 +53,8 @@ impl StoreUrl {
     pub(crate) async fn detach(&self) -> Result<String, StartError> {
         match self {
             Self::Memory => Err(StartError::NothingToDetach),
+            #[cfg(feature = "git")]
+            Self::Git(_) => Err(StartError::NothingToDetach),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, _) => {
                 let table = sqlite::detach(path)?;
@@ -75,6 +84,16 @@ impl FromStr for StoreUrl {
             }
             #[cfg(not(feature = "sqlite"))]
             Some(("sqlite", _)) => "this program was built without sqlite; it has memory:",
+            #[cfg(feature = "git")]
+            Some(("git", _)) => return Ok(Self::Git(Box::new(git::Address::parse(text)?))),
+            #[cfg(feature = "git")]
+            Some((scheme, _)) if scheme.starts_with("git+") => {
+                return Ok(Self::Git(Box::new(git::Address::parse(text)?)));
+            }
+            #[cfg(not(feature = "git"))]
+            Some((scheme, _)) if scheme == "git" || scheme.starts_with("git+") => {
+                "this program was built without git: cargo build -p datastream-server --features git"
+            }
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
                 return Ok(Self::Postgres(Box::new(postgres::Address::parse(text)?)));
@@ -85,7 +104,7 @@ impl FromStr for StoreUrl {
             }
             _ => {
                 "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data, \
-                 postgres://user@host/database and memory: are"
+                 postgres://user@host/database, git:/srv/settings.git#main and memory: are"
             }
         };
         Err(wrong.to_owned())
@@ -116,6 +135,8 @@ impl fmt::Display for StoreUrl {
             Self::Memory => f.write_str("memory:"),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, options) => write!(f, "sqlite:{}?table={}", path.display(), options.table),
+            #[cfg(feature = "git")]
+            Self::Git(address) => address.fmt(f),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => address.fmt(f),
         }

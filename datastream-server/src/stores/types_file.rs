@@ -140,6 +140,12 @@ pub(super) struct Difference {
 }
 
 impl Difference {
+    /// Their names: keys, and prefixes with their `/`.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    #[cfg(test)]
     /// Whether one of the entries is about `key`.
     pub(super) fn concerns(&self, key: &str) -> bool {
         self.names.contains(key) || ancestors(key).any(|prefix| self.names.contains(prefix))
