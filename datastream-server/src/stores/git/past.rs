@@ -42,7 +42,7 @@ impl Branch {
             }
         }
         // One more than fits was read, if there is one: so the page knows that it is not the last.
-        Ok(query.page(read.into_iter().map(Ok::<_, Failure>))?)
+        query.page(read.into_iter().map(Ok))
     }
 }
 
@@ -93,7 +93,7 @@ impl Page<'_> {
             let place: Place = (revision, key.into());
             let is_asked =
                 self.query.matches(key) && self.query.before.as_ref().is_none_or(|before| place < *before);
-            is_asked.then(|| (place.1, change.file))
+            is_asked.then_some((place.1, change.file))
         });
         let mut asked: Vec<_> = asked.collect();
         asked.sort_by(|a, b| b.0.cmp(&a.0));
