@@ -68,6 +68,7 @@ mod shutdown;
 #[cfg(target_os = "linux")]
 mod small_disk;
 mod store_busy;
+mod store_git;
 mod store_memory;
 #[cfg(target_os = "linux")]
 mod store_postgres;
