@@ -43,6 +43,7 @@ mod hostile;
 mod laws;
 mod mirror;
 mod model;
+mod moving;
 #[cfg(target_os = "linux")]
 mod network;
 mod originals_file;

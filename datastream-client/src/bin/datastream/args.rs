@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use datastream_client::{Commit, ValueType};
 
@@ -72,8 +72,28 @@ pub(crate) enum Verb {
         #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
         limit: usize,
     },
-    /// Makes the settings what a file says, as one commit: shows what it would change, and asks.
+    /// Makes the settings what a file says, as one commit: shows what it would change, and asks
+    ///
+    /// A file is TOML, or JSON if its name ends in .json. Nested tables are keys divided by slashes: size in the table pool is
+    /// pool/size. A value has the type of what is written: int, float, bool, string, timestamp (a date and time with its
+    /// offset), and json for a list. Any other type is named: { type = "duration", value = "1m30s" }, and bytes that are no
+    /// text are { type = "bytes", base64 = "/wA=" }; a table with just these two members is always such a value. The value of
+    /// a json is written as a table or list, or as the text of the JSON.
+    #[command(verbatim_doc_comment)]
     Apply(Apply),
+    /// Writes all settings, or those below a prefix, into one file
+    ///
+    /// They are one whole state, of one position: a line for each key, in order, with its type, and its value as text, or as
+    /// base64 if it is no text. The file is replaced at once, and a new one is for its owner only.
+    #[command(verbatim_doc_comment)]
+    Export(Export),
+    /// Writes what a file says to the server, whatever store it has
+    ///
+    /// The file is one that was exported, or one as apply takes it. It is read as a whole before anything is written. What the
+    /// server has already is not written again, and nothing is deleted; so it can be run again, as after it was interrupted.
+    /// Keys are written in batches, and one that is refused stops no other.
+    #[command(verbatim_doc_comment)]
+    Import(Import),
     /// Shows how the server is.
     Status,
     /// Writes the completions of a shell.
@@ -104,13 +124,7 @@ pub(crate) struct Set {
 }
 
 /// A file to apply.
-///
-/// A file is TOML, or JSON if its name ends in .json. Nested tables are keys divided by slashes: size in the table pool is
-/// pool/size. A value has the type of what is written: int, float, bool, string, timestamp (a date and time with its
-/// offset), and json for a list. Any other type is named: { type = "duration", value = "1m30s" }; a table with just these
-/// two members is always such a value. The value of a json is written as a table or list, or as the text of the JSON.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Apply {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
@@ -130,8 +144,40 @@ pub(crate) struct Apply {
     pub(crate) note: Note,
 }
 
-/// What the history says of a change.
+/// What to export.
 #[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Only what lies below this prefix, such as pool/.
+    pub(crate) prefix: Option<String>,
+    /// The file; without it the settings are written to stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// How to write it; by default JSON if the name of the file ends in .json, and TOML otherwise.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<FileFormat>,
+}
+
+/// How a file of settings is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    Toml,
+    Json,
+}
+
+/// What to import.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The file, TOML, or JSON if its name ends in .json; - is stdin.
+    pub(crate) file: PathBuf,
+    /// Change the types of keys where the file has others.
+    #[arg(long)]
+    pub(crate) retype: bool,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+/// What the history says of a change.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Note {
     /// Why; for the history.
     #[arg(short, long)]
