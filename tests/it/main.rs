@@ -42,6 +42,8 @@ mod full_disk;
 mod hostile;
 mod laws;
 mod mirror;
+#[cfg(unix)]
+mod mirror_files;
 mod model;
 mod moving;
 #[cfg(target_os = "linux")]

@@ -54,6 +54,7 @@ fn the_help_says_what_there_is() {
         &["apply", "--help"],
         &["export", "--help"],
         &["import", "--help"],
+        &["mirror", "--help"],
         &["history", "--help"],
     ] {
         transcript.note(words, program("datastream", words));

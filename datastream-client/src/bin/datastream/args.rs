@@ -94,6 +94,17 @@ pub(crate) enum Verb {
     /// Keys are written in batches, and one that is refused stops no other.
     #[command(verbatim_doc_comment)]
     Import(Import),
+    /// Keeps a directory equal to what lies below a prefix, as files, until it is interrupted
+    ///
+    /// Each key is a file whose bytes are the value. The directory is a link to one whole state, and another state takes its
+    /// place at once, whatever is killed when; a reader resolves it once, and reads below that. It stays as it is while there
+    /// is no server. A key that cannot be a file is left out, and named.
+    ///
+    /// The command of --exec is run after each state, and after the first in any case. Its environment has DATASTREAM_DIR and
+    /// DATASTREAM_REVISION. States that come while it runs are followed by one more run.
+    #[cfg(unix)]
+    #[command(verbatim_doc_comment)]
+    Mirror(Mirror),
     /// Shows how the server is.
     Status,
     /// Writes the completions of a shell.
@@ -174,6 +185,25 @@ pub(crate) struct Import {
     pub(crate) retype: bool,
     #[command(flatten)]
     pub(crate) note: Note,
+}
+
+/// What to mirror, and where.
+#[cfg(unix)]
+#[derive(Debug, Args)]
+pub(crate) struct Mirror {
+    /// The prefix, such as configs/; configs/app.conf is the file app.conf.
+    pub(crate) prefix: String,
+    /// The directory. It must not be there, or be empty, or be of a mirror; its versions lie in .DIR.datastream beside it.
+    pub(crate) dir: PathBuf,
+    /// Run this by the shell after each change.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) exec: Option<String>,
+    /// Only write the first whole state, run the command, and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// For how many seconds --once waits for the server.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: u64,
 }
 
 /// What the history says of a change.

@@ -12,6 +12,8 @@ mod failure;
 mod file;
 mod history;
 mod import;
+#[cfg(unix)]
+mod mirror;
 mod output;
 mod progress;
 mod read;
@@ -78,6 +80,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Apply(apply) => apply::apply(&client, apply, &mut output).await,
         Verb::Export(export) => export::export(&server, export, &mut output).await,
         Verb::Import(import) => import::import(&server, import, &mut output).await,
+        #[cfg(unix)]
+        Verb::Mirror(mirror) => mirror::mirror(&client, mirror, &mut output).await,
         Verb::Status => status::status(&client, &mut output).await,
         Verb::Completions { .. } => Ok(()),
     }
@@ -87,6 +91,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 fn limits(verb: &Verb) -> Limits {
     match verb {
         Verb::Export(_) | Verb::Import(_) => Limits::default().ready(Duration::from_secs(60)),
+        #[cfg(unix)]
+        Verb::Mirror(mirror) => Limits::default().ready(Duration::from_secs(mirror.timeout)),
         _ => Limits::default(),
     }
 }
