@@ -43,7 +43,10 @@ mod git;
 mod hostile;
 mod laws;
 mod mirror;
+#[cfg(unix)]
+mod mirror_files;
 mod model;
+mod moving;
 #[cfg(target_os = "linux")]
 mod network;
 mod originals_file;
