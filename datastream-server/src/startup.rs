@@ -30,10 +30,15 @@ pub(crate) enum StartError {
     #[cfg(feature = "sqlite")]
     #[error("{}", chain(.0))]
     Store(#[from] OpenError),
+    #[cfg(feature = "directory")]
+    #[error("{0}")]
+    Directory(#[from] datastream_server::stores::directory::OpenError),
     #[cfg(feature = "postgres")]
     #[error("{}", chain(.0))]
     Postgres(#[from] datastream_server::stores::postgres::OpenError),
-    #[error("memory: keeps nothing that could be taken out: name a store with --store")]
+    #[error(
+        "this store adds nothing to a database that could be taken out: name sqlite: or postgres: with --store"
+    )]
     NothingToDetach,
     #[error("cannot write the sample settings: {}", chain(.0))]
     Seed(#[from] CommitError),

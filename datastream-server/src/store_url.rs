@@ -1,15 +1,19 @@
 //! The store that `--store` names.
 
 use std::fmt;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "directory", feature = "sqlite"))]
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+#[cfg(feature = "directory")]
+use std::time::Duration;
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "directory", feature = "sqlite"))]
 use datastream::value;
 use datastream_server::store::Store;
 use datastream_server::stores::MemoryStore;
+#[cfg(feature = "directory")]
+use datastream_server::stores::directory;
 #[cfg(feature = "postgres")]
 use datastream_server::stores::postgres;
 #[cfg(feature = "sqlite")]
@@ -17,7 +21,11 @@ use datastream_server::stores::sqlite::{self, Options, SqliteStore};
 
 use crate::startup::StartError;
 
-/// A store, by name: `sqlite:FILE`, with options behind a `?`, `postgres://...`, or `memory:`.
+/// The shortest interval at which a store is looked at.
+#[cfg(feature = "directory")]
+const SHORTEST_POLL: Duration = Duration::from_millis(100);
+
+/// A store, by name: `sqlite:FILE`, with options behind a `?`, `file:FOLDER`, `postgres://...`, or `memory:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In this process.
@@ -25,6 +33,9 @@ pub(crate) enum StoreUrl {
     /// A SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(PathBuf, Options),
+    /// A folder with a file for each setting.
+    #[cfg(feature = "directory")]
+    Directory(PathBuf, directory::Options),
     /// A PostgreSQL database.
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::Address>),
@@ -37,6 +48,8 @@ impl StoreUrl {
             Self::Memory => Ok(Arc::new(MemoryStore::new())),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, options) => Ok(Arc::new(SqliteStore::open_with(path, options.clone())?)),
+            #[cfg(feature = "directory")]
+            Self::Directory(path, options) => Ok(directory::open(path, *options).await?),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => Ok(postgres::open((**address).clone()).await?),
         }
@@ -46,6 +59,8 @@ impl StoreUrl {
     pub(crate) async fn detach(&self) -> Result<String, StartError> {
         match self {
             Self::Memory => Err(StartError::NothingToDetach),
+            #[cfg(feature = "directory")]
+            Self::Directory(..) => Err(StartError::NothingToDetach),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, _) => {
                 let table = sqlite::detach(path)?;
@@ -75,6 +90,19 @@ impl FromStr for StoreUrl {
             }
             #[cfg(not(feature = "sqlite"))]
             Some(("sqlite", _)) => "this program was built without sqlite; it has memory:",
+            #[cfg(feature = "directory")]
+            Some(("file", folder)) if !folder.starts_with("//") || folder.starts_with("///") => {
+                let (folder, query) = folder.split_once('?').unwrap_or((folder, ""));
+                if folder.is_empty() {
+                    return Err("file needs a folder: file:/srv/settings".to_owned());
+                }
+                let folder = folder.strip_prefix("//").unwrap_or(folder);
+                return Ok(Self::Directory(folder.into(), directory_options(query)?));
+            }
+            #[cfg(not(feature = "directory"))]
+            Some(("file", _)) => {
+                "this program was built without directory: cargo build -p datastream-server --features directory"
+            }
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
                 return Ok(Self::Postgres(Box::new(postgres::Address::parse(text)?)));
@@ -84,7 +112,7 @@ impl FromStr for StoreUrl {
                 "this program was built without postgres: cargo build -p datastream-server --features postgres"
             }
             _ => {
-                "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data, \
+                "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data, file:/srv/settings, \
                  postgres://user@host/database and memory: are"
             }
         };
@@ -95,19 +123,45 @@ impl FromStr for StoreUrl {
 /// Reads `table=NAME&reconcile=10m`.
 #[cfg(feature = "sqlite")]
 fn options(query: &str) -> Result<Options, String> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).try_fold(
-        Options::default(),
-        |options, (name, value)| match name {
-            "table" if !value.is_empty() => Ok(options.table(value)),
-            "table" => Err("table needs a name: ?table=data".to_owned()),
-            "reconcile" => match value::decode("duration", &value.to_owned().into()) {
-                Ok(interval) => Ok(options.reconcile(interval)),
-                Err(error) => Err(format!("reconcile is a duration, as in ?reconcile=10m: {error}")),
-            },
-            other => Err(format!("sqlite has no option {other:?}; it has table and reconcile")),
+    pairs(query).try_fold(Options::default(), |options, (name, value)| match name {
+        "table" if !value.is_empty() => Ok(options.table(value)),
+        "table" => Err("table needs a name: ?table=data".to_owned()),
+        "reconcile" => match value::decode("duration", &value.to_owned().into()) {
+            Ok(interval) => Ok(options.reconcile(interval)),
+            Err(error) => Err(format!("reconcile is a duration, as in ?reconcile=10m: {error}")),
         },
-    )
+        other => Err(format!("sqlite has no option {other:?}; it has table and reconcile")),
+    })
+}
+
+/// Reads `poll=30s`.
+#[cfg(feature = "directory")]
+fn directory_options(query: &str) -> Result<directory::Options, String> {
+    let mut options = directory::Options::default();
+    for (name, value) in pairs(query) {
+        match name {
+            "poll" => options.poll = poll(value)?,
+            other => return Err(format!("file has no option {other:?}; it has poll")),
+        }
+    }
+    Ok(options)
+}
+
+/// `name=value`, joined by `&`.
+#[cfg(any(feature = "directory", feature = "sqlite"))]
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// An interval at which a store is looked at.
+#[cfg(feature = "directory")]
+fn poll(text: &str) -> Result<Duration, String> {
+    let interval: Duration = value::decode("duration", &text.to_owned().into())
+        .map_err(|error| format!("poll is a duration, as in ?poll=5s: {error}"))?;
+    if interval < SHORTEST_POLL {
+        return Err(format!("poll is at least {SHORTEST_POLL:?}"));
+    }
+    Ok(interval)
 }
 
 impl fmt::Display for StoreUrl {
@@ -116,6 +170,8 @@ impl fmt::Display for StoreUrl {
             Self::Memory => f.write_str("memory:"),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, options) => write!(f, "sqlite:{}?table={}", path.display(), options.table),
+            #[cfg(feature = "directory")]
+            Self::Directory(path, options) => write!(f, "file:{}?poll={:?}", path.display(), options.poll),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => address.fmt(f),
         }

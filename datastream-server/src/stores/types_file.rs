@@ -77,6 +77,7 @@ impl TypesFile {
         self.types.remove(key).is_some_and(|_| self.take_out(key))
     }
 
+    #[cfg_attr(not(test), allow(dead_code, reason = "a folder compares the type of each key"))]
     /// The keys of which this file and `other` may say another type.
     pub(super) fn difference(&self, other: &Self) -> Difference {
         let differ =
@@ -134,11 +135,13 @@ impl fmt::Display for TypesFile {
 }
 
 /// The entries that differ between two of these files.
+#[cfg_attr(not(test), allow(dead_code))]
 #[derive(Debug)]
 pub(super) struct Difference {
     names: BTreeSet<String>,
 }
 
+#[cfg_attr(not(test), allow(dead_code))]
 impl Difference {
     /// Whether one of the entries is about `key`.
     pub(super) fn concerns(&self, key: &str) -> bool {
