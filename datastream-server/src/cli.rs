@@ -22,7 +22,7 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 
     /// Where the settings live: sqlite:FILE, or sqlite:FILE?table=NAME; file:FOLDER, with a file for each;
-    /// postgres://USER@HOST/DATABASE?table=NAME, or postgres: for what DATABASE_URL or the PG* variables say; or memory: for none of them to survive the process.
+    /// s3://BUCKET/PREFIX?endpoint=URL, with an object for each; postgres://USER@HOST/DATABASE?table=NAME, or postgres: for what DATABASE_URL or the PG* variables say; or memory: for none of them to survive the process.
     #[arg(
         long,
         env = "DATASTREAM_STORE",

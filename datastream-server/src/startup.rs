@@ -33,6 +33,9 @@ pub(crate) enum StartError {
     #[cfg(feature = "directory")]
     #[error("{0}")]
     Directory(#[from] datastream_server::stores::directory::OpenError),
+    #[cfg(feature = "object")]
+    #[error("{0}")]
+    Object(#[from] datastream_server::stores::s3::OpenError),
     #[cfg(feature = "postgres")]
     #[error("{}", chain(.0))]
     Postgres(#[from] datastream_server::stores::postgres::OpenError),

@@ -5,10 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-#[cfg(feature = "directory")]
-use std::time::Duration;
 
-#[cfg(any(feature = "directory", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 use datastream::value;
 use datastream_server::store::Store;
 use datastream_server::stores::MemoryStore;
@@ -16,14 +14,12 @@ use datastream_server::stores::MemoryStore;
 use datastream_server::stores::directory;
 #[cfg(feature = "postgres")]
 use datastream_server::stores::postgres;
+#[cfg(feature = "object")]
+use datastream_server::stores::s3;
 #[cfg(feature = "sqlite")]
 use datastream_server::stores::sqlite::{self, Options, SqliteStore};
 
 use crate::startup::StartError;
-
-/// The shortest interval at which a store is looked at.
-#[cfg(feature = "directory")]
-const SHORTEST_POLL: Duration = Duration::from_millis(100);
 
 /// A store, by name: `sqlite:FILE`, with options behind a `?`, `file:FOLDER`, `postgres://...`, or `memory:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +32,9 @@ pub(crate) enum StoreUrl {
     /// A folder with a file for each setting.
     #[cfg(feature = "directory")]
     Directory(PathBuf, directory::Options),
+    /// An S3-compatible bucket.
+    #[cfg(feature = "object")]
+    Object(Box<s3::Address>),
     /// A PostgreSQL database.
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::Address>),
@@ -50,6 +49,8 @@ impl StoreUrl {
             Self::Sqlite(path, options) => Ok(Arc::new(SqliteStore::open_with(path, options.clone())?)),
             #[cfg(feature = "directory")]
             Self::Directory(path, options) => Ok(directory::open(path, *options).await?),
+            #[cfg(feature = "object")]
+            Self::Object(address) => Ok(s3::open(address).await?),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => Ok(postgres::open((**address).clone()).await?),
         }
@@ -61,6 +62,8 @@ impl StoreUrl {
             Self::Memory => Err(StartError::NothingToDetach),
             #[cfg(feature = "directory")]
             Self::Directory(..) => Err(StartError::NothingToDetach),
+            #[cfg(feature = "object")]
+            Self::Object(_) => Err(StartError::NothingToDetach),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, _) => {
                 let table = sqlite::detach(path)?;
@@ -97,11 +100,17 @@ impl FromStr for StoreUrl {
                     return Err("file needs a folder: file:/srv/settings".to_owned());
                 }
                 let folder = folder.strip_prefix("//").unwrap_or(folder);
-                return Ok(Self::Directory(folder.into(), directory_options(query)?));
+                return Ok(Self::Directory(folder.into(), directory::Options::parse(query)?));
             }
             #[cfg(not(feature = "directory"))]
             Some(("file", _)) => {
                 "this program was built without directory: cargo build -p datastream-server --features directory"
+            }
+            #[cfg(feature = "object")]
+            Some(("s3", _)) => return Ok(Self::Object(Box::new(s3::Address::parse(text)?))),
+            #[cfg(not(feature = "object"))]
+            Some(("s3", _)) => {
+                "this program was built without object: cargo build -p datastream-server --features object"
             }
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
@@ -113,7 +122,7 @@ impl FromStr for StoreUrl {
             }
             _ => {
                 "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data, file:/srv/settings, \
-                 postgres://user@host/database and memory: are"
+                 s3://bucket/prefix, postgres://user@host/database and memory: are"
             }
         };
         Err(wrong.to_owned())
@@ -123,7 +132,9 @@ impl FromStr for StoreUrl {
 /// Reads `table=NAME&reconcile=10m`.
 #[cfg(feature = "sqlite")]
 fn options(query: &str) -> Result<Options, String> {
-    pairs(query).try_fold(Options::default(), |options, (name, value)| match name {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.try_fold(Options::default(), |options, (name, value)| match name {
         "table" if !value.is_empty() => Ok(options.table(value)),
         "table" => Err("table needs a name: ?table=data".to_owned()),
         "reconcile" => match value::decode("duration", &value.to_owned().into()) {
@@ -134,36 +145,6 @@ fn options(query: &str) -> Result<Options, String> {
     })
 }
 
-/// Reads `poll=30s`.
-#[cfg(feature = "directory")]
-fn directory_options(query: &str) -> Result<directory::Options, String> {
-    let mut options = directory::Options::default();
-    for (name, value) in pairs(query) {
-        match name {
-            "poll" => options.poll = poll(value)?,
-            other => return Err(format!("file has no option {other:?}; it has poll")),
-        }
-    }
-    Ok(options)
-}
-
-/// `name=value`, joined by `&`.
-#[cfg(any(feature = "directory", feature = "sqlite"))]
-fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-}
-
-/// An interval at which a store is looked at.
-#[cfg(feature = "directory")]
-fn poll(text: &str) -> Result<Duration, String> {
-    let interval: Duration = value::decode("duration", &text.to_owned().into())
-        .map_err(|error| format!("poll is a duration, as in ?poll=5s: {error}"))?;
-    if interval < SHORTEST_POLL {
-        return Err(format!("poll is at least {SHORTEST_POLL:?}"));
-    }
-    Ok(interval)
-}
-
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -172,6 +153,8 @@ impl fmt::Display for StoreUrl {
             Self::Sqlite(path, options) => write!(f, "sqlite:{}?table={}", path.display(), options.table),
             #[cfg(feature = "directory")]
             Self::Directory(path, options) => write!(f, "file:{}?poll={:?}", path.display(), options.poll),
+            #[cfg(feature = "object")]
+            Self::Object(address) => address.fmt(f),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => address.fmt(f),
         }

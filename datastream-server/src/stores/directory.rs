@@ -38,6 +38,24 @@ pub struct Options {
     pub poll: Duration,
 }
 
+impl Options {
+    /// Reads what stands behind the `?` of an address: `poll=30s`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in one line.
+    pub fn parse(query: &str) -> Result<Self, String> {
+        let mut options = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=').unwrap_or((pair, "")) {
+                ("poll", interval) => options.poll = super::poll_interval(interval)?,
+                (other, _) => return Err(format!("file has no option {other:?}; it has poll")),
+            }
+        }
+        Ok(options)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self { poll: Duration::from_secs(5) }

@@ -3,6 +3,7 @@
 //! - [`memory`]: in this process, for tests and for settings that another system writes at start;
 //! - [`directory`]: a folder with a file for each setting, open to editors and scripts;
 //! - [`sqlite`]: a table in a SQLite file, durable, and open to other writers;
+//! - `s3` (feature `object`): an S3-compatible bucket with an object for each setting;
 //! - `postgres` (feature `postgres`): a table in a PostgreSQL database, served by as many servers as there are.
 
 #[cfg(feature = "directory")]
@@ -10,7 +11,7 @@ pub mod directory;
 pub mod memory;
 
 pub use memory::MemoryStore;
-#[cfg(feature = "directory")]
+#[cfg(any(feature = "directory", feature = "object"))]
 mod objects;
 #[cfg(feature = "postgres")]
 mod polled;
@@ -18,9 +19,34 @@ mod polled;
 pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod range;
+#[cfg(feature = "object")]
+pub mod s3;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sweep;
 #[cfg(feature = "directory")]
 mod types_file;
+
+/// The shortest interval at which a store is looked at.
+#[cfg(any(feature = "directory", feature = "object"))]
+const SHORTEST_POLL: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// An interval at which a store is looked at, as in `?poll=5s`.
+#[cfg(any(feature = "directory", feature = "object"))]
+fn poll_interval(text: &str) -> Result<std::time::Duration, String> {
+    let interval: std::time::Duration = datastream::value::decode("duration", &text.to_owned().into())
+        .map_err(|error| format!("poll is a duration, as in ?poll=5s: {error}"))?;
+    if interval < SHORTEST_POLL {
+        return Err(format!("poll is at least {SHORTEST_POLL:?}"));
+    }
+    Ok(interval)
+}
+
+/// The file extension of a key, with its dot, if it names a type.
+#[cfg(any(feature = "directory", feature = "object"))]
+fn extension(key: &str) -> Option<&str> {
+    let name = key.rsplit('/').next()?;
+    let extension = &name[name.rfind('.')?..];
+    datastream::value::ValueType::named(extension).map(|_| extension)
+}

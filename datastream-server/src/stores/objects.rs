@@ -53,13 +53,15 @@ struct Known<V> {
     objects: HashMap<Arc<str>, Versions<V>>,
     /// The keys that were read or written beside the look that is under way, whose list may be older.
     touched: HashSet<Arc<str>>,
+    drafts: look::Drafts<V>,
     /// What could not be read, and was named for it.
     named: HashSet<Arc<str>>,
 }
 
 impl<V> Default for Known<V> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), touched: HashSet::new(), named: HashSet::new() }
+        let (objects, drafts) = (HashMap::new(), HashMap::new());
+        Self { objects, touched: HashSet::new(), drafts, named: HashSet::new() }
     }
 }
 

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::extension;
 use datastream::key::{ancestors, shown};
-use datastream::value::ValueType;
 use toml_edit::{Document, DocumentMut, Item, Key, RawString, Table, TableLike, TomlError, value};
 
 /// Where it lies: at the root of what the store keeps. It is no setting.
@@ -178,13 +178,6 @@ fn entries(text: &str, item: &Item) -> Result<BTreeMap<String, Arc<str>>, TypesE
         }
     };
     table.iter().map(entry).collect()
-}
-
-/// The file extension of a key, with its dot, if it names a type.
-fn extension(key: &str) -> Option<&str> {
-    let name = key.rsplit('/').next()?;
-    let extension = &name[name.rfind('.')?..];
-    ValueType::named(extension).map(|_| extension)
 }
 
 /// The lines above an entry, if they say something.

@@ -1,14 +1,19 @@
 //! Looking at what there is: all that differs is one commit, and a look that fails half-way shows nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datastream::key::{self, ancestors, shown};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 
 use super::{Known, Listed, Listing, Object, Place, Reading, Shared, Versions, Written, lock};
 use crate::config::MAX_VALUE_BYTES;
 use crate::store::StoreError;
+
+/// What a list has of an object, and what reading it came to.
+pub(super) type Read<V> = (Listed<V>, Reading<V>);
+/// By key, what was read by a look that failed.
+pub(super) type Drafts<V> = HashMap<Arc<str>, Read<V>>;
 
 /// How many objects that cannot be read are named in the log.
 const NAMED: usize = 100;
@@ -27,18 +32,40 @@ impl<P: Place> Shared<P> {
         let Listing { objects, unreadable } = self.place.list().await?;
         let present: HashSet<Arc<str>> = objects.iter().map(|listed| listed.key.clone()).collect();
         let others = self.known().others(objects);
-        let read = stream::iter(others).map(|listed| self.read_listed(listed)).buffer_unordered(P::READERS);
-        let read: Vec<_> = read.try_collect().await?;
+        let read = self.read_all(others).await?;
         let _turn = self.line.lock().await;
         let changed = self.known().learn(&present, &unreadable, read);
         self.log.absorb(changed);
         Ok(())
     }
 
-    async fn read_listed(
-        &self,
-        listed: Listed<P::Version>,
-    ) -> Result<(Listed<P::Version>, Reading<P::Version>), StoreError> {
+    /// Reads them, several at once. What a look has read that then failed is not read again.
+    async fn read_all(&self, wanted: Vec<Listed<P::Version>>) -> Result<Vec<Read<P::Version>>, StoreError> {
+        let mut drafts = std::mem::take(&mut self.known().drafts);
+        let mut done = Vec::new();
+        let mut rest = Vec::new();
+        for listed in wanted {
+            match drafts.remove(&listed.key).filter(|(draft, _)| draft.version == listed.version) {
+                Some(draft) => done.push(draft),
+                None => rest.push(listed),
+            }
+        }
+        let mut reading =
+            stream::iter(rest).map(|listed| self.read_listed(listed)).buffer_unordered(P::READERS);
+        while let Some(read) = reading.next().await {
+            match read {
+                Ok(read) => done.push(read),
+                Err(error) => {
+                    let settled = done.into_iter().filter(|(listed, _)| listed.is_settled);
+                    self.known().drafts = settled.map(|read| (read.0.key.clone(), read)).collect();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn read_listed(&self, listed: Listed<P::Version>) -> Result<Read<P::Version>, StoreError> {
         let is_served = listed.bytes <= MAX_VALUE_BYTES as u64 && key::check(&listed.key).is_ok();
         let reading = if is_served {
             self.place.read(&listed.key, None).await?
@@ -65,7 +92,7 @@ impl<V: Clone + PartialEq> Known<V> {
         &mut self,
         present: &HashSet<Arc<str>>,
         unreadable: &[(Arc<str>, String)],
-        read: Vec<(Listed<V>, Reading<V>)>,
+        read: Vec<Read<V>>,
     ) -> Vec<Written> {
         let mut changed = Vec::new();
         for (listed, reading) in read {
