@@ -71,6 +71,8 @@ mod shutdown;
 #[cfg(target_os = "linux")]
 mod small_disk;
 mod store_busy;
+#[cfg(target_os = "linux")]
+mod store_directory;
 mod store_git;
 mod store_memory;
 #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use datastream::proto::operation::Action;
 use datastream::proto::{
     ClientsRequest, ClientsResponse, CommitRequest, CommitResponse, HistoryRequest, HistoryResponse,
-    ReportRequest, RollbackRequest, StatusRequest, StatusResponse,
+    RefreshRequest, RefreshResponse, ReportRequest, RollbackRequest, StatusRequest, StatusResponse,
 };
 use datastream::service::control_service_server::{ControlService, ControlServiceServer};
 use tonic::{Request, Response, Status};
@@ -52,6 +52,10 @@ impl ControlService for Control {
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         Ok(Response::new(StatusResponse::default()))
+    }
+
+    async fn refresh(&self, _: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
+        Err(Status::unimplemented("nothing to look at"))
     }
 
     async fn rollback(&self, _: Request<RollbackRequest>) -> Result<Response<CommitResponse>, Status> {
