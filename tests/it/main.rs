@@ -40,6 +40,8 @@ mod file_writer;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod git;
+mod git_crowd;
+mod git_http;
 mod hostile;
 mod laws;
 mod mirror;
@@ -68,6 +70,7 @@ mod shutdown;
 #[cfg(target_os = "linux")]
 mod small_disk;
 mod store_busy;
+mod store_git_remote;
 mod store_memory;
 #[cfg(target_os = "linux")]
 mod store_postgres;
