@@ -33,13 +33,21 @@ pub(crate) enum StartError {
     #[cfg(feature = "sqlite")]
     #[error("{}", chain(.0))]
     Store(#[from] OpenError),
+    #[cfg(feature = "directory")]
+    #[error("{0}")]
+    Directory(#[from] datastream_server::stores::directory::OpenError),
+    #[cfg(feature = "object")]
+    #[error("{0}")]
+    Object(#[from] datastream_server::stores::s3::OpenError),
     #[cfg(feature = "postgres")]
     #[error("{}", chain(.0))]
     Postgres(#[from] datastream_server::stores::postgres::OpenError),
     #[cfg(feature = "git")]
     #[error("{}", chain(.0))]
     Git(#[from] datastream_server::stores::git::OpenError),
-    #[error("this store has nothing that could be taken out: name a database with --store")]
+    #[error(
+        "this store adds nothing to a database that could be taken out: name sqlite: or postgres: with --store"
+    )]
     NothingToDetach,
     #[error("the server at {server} does not look at its store: {said}")]
     Refresh { server: String, said: String },

@@ -200,3 +200,23 @@ fn self_communication_lists_and_changes_what_it_serves_itself() {
     }
     assert!(program.ends().success());
 }
+
+#[cfg(unix)]
+#[test]
+fn file_management_shows_a_file_that_follows_its_setting_and_the_command_that_runs() {
+    let mut program = Program::start("file_management", &[]);
+    for text in [
+        "operator: datastream mirror configs/ ",
+        "mirror: 2 files, as of revision 3",
+        "mirror: the application reloads, with 10 connections",
+        "file: app.conf is \"listen = 8080\\n\"",
+        "file: limits/connections is \"10\"",
+        "operator: sets configs/limits/connections to 20",
+        "mirror: 2 files, as of revision 4",
+        "mirror: the application reloads, with 20 connections",
+        "file: limits/connections is \"20\"",
+    ] {
+        program.says(text);
+    }
+    assert!(program.ends().success());
+}

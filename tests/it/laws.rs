@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datastream_server::store::{Abilities, Store};
-use datastream_server::stores::MemoryStore;
 use datastream_server::stores::git::{Address, GitStore};
 use datastream_server::stores::sqlite::SqliteStore;
+use datastream_server::stores::{MemoryStore, directory};
 use datastream_server::testing::conformance::{
     self, ForeignWrite, ForeignWriter, LAWS, Open, Outcome, Subject,
 };
@@ -31,6 +31,7 @@ async fn d34_every_store_that_is_offered_keeps_the_laws_that_it_claims() {
     let stores = [
         ("memory", memory(), all, false),
         ("sqlite", sqlite(), all, true),
+        ("directory", directory(), Abilities { batches: false, nesting: false, ..all }, true),
         ("postgres", postgres(&cluster), all, true),
         ("git", git(Repository::local), kept, true),
         ("git remote", git(|repository| repository.remote("mirror.git")), kept, true),
@@ -101,6 +102,19 @@ fn sqlite() -> Open {
     })
 }
 
+fn directory() -> Open {
+    Arc::new(|| {
+        async {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store =
+                directory::open(folder.path(), directory::Options::default()).await.expect("it opens");
+            let editor = Editor(folder.path().to_owned());
+            Subject { store, foreign: Some(Box::new(editor)), kept: Box::new(folder) }
+        }
+        .boxed()
+    })
+}
+
 fn postgres(cluster: &Cluster) -> Open {
     let cluster = cluster.clone();
     Arc::new(move || {
@@ -142,6 +156,23 @@ impl ForeignWriter for Pusher {
             person.change(&files.collect::<Vec<_>>());
         });
         written.await.expect("it is pushed");
+    }
+}
+
+/// A program that writes files, each for itself.
+struct Editor(PathBuf);
+
+#[async_trait]
+impl ForeignWriter for Editor {
+    async fn write(&self, writes: &[ForeignWrite]) {
+        for ForeignWrite { key, value } in writes {
+            let path = self.0.join(key);
+            match value {
+                Some((_, text)) => std::fs::write(path, text).expect("it can be written"),
+                None if path.exists() => std::fs::remove_file(path).expect("it can be removed"),
+                None => {}
+            }
+        }
     }
 }
 

@@ -45,7 +45,10 @@ mod git_http;
 mod hostile;
 mod laws;
 mod mirror;
+#[cfg(unix)]
+mod mirror_files;
 mod model;
+mod moving;
 #[cfg(target_os = "linux")]
 mod network;
 mod originals_file;
@@ -70,6 +73,9 @@ mod shutdown;
 #[cfg(target_os = "linux")]
 mod small_disk;
 mod store_busy;
+#[cfg(target_os = "linux")]
+mod store_directory;
+mod store_git;
 mod store_git_remote;
 mod store_memory;
 #[cfg(target_os = "linux")]

@@ -126,6 +126,16 @@ impl Server {
         self.child.wait().expect("it can be waited for");
     }
 
+    /// How much time of a processor it has used, in steps of 10 ms.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn cpu_steps(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+        let fields: Vec<_> = fields.split_whitespace().collect();
+        let [user, system] = [11, 12].map(|field: usize| fields[field].parse::<u64>().expect("a number"));
+        user + system
+    }
+
     /// How much memory it holds.
     #[cfg(target_os = "linux")]
     pub(crate) fn resident_bytes(&self) -> usize {

@@ -4,6 +4,8 @@
 //! own.
 
 mod history;
+#[cfg(any(feature = "directory", feature = "object"))]
+mod log;
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -12,7 +14,7 @@ use datastream::position::Position;
 use tokio::sync::Notify;
 
 use self::history::History;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "directory", feature = "object", feature = "postgres"))]
 pub(super) use self::history::Written;
 use crate::store::{
     Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError, Usage,
@@ -32,7 +34,11 @@ impl MemoryStore {
     /// An empty store, with an identity of its own.
     #[must_use]
     pub fn new() -> Self {
-        Self { history: Mutex::new(History::new()), bell: Notify::new() }
+        Self::beginning_at(1)
+    }
+
+    fn beginning_at(genesis: u64) -> Self {
+        Self { history: Mutex::new(History::new(genesis)), bell: Notify::new() }
     }
 
     /// Brings this store to what another one holds, in one commit.

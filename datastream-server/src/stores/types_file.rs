@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::extension;
 use datastream::key::{ancestors, shown};
-use datastream::value::ValueType;
 use toml_edit::{Document, DocumentMut, Item, Key, RawString, Table, TableLike, TomlError, value};
 
 /// Where it lies: at the root of what the store keeps. It is no setting.
@@ -77,6 +77,7 @@ impl TypesFile {
         self.types.remove(key).is_some_and(|_| self.take_out(key))
     }
 
+    #[cfg_attr(not(test), allow(dead_code, reason = "a folder compares the type of each key"))]
     /// The keys of which this file and `other` may say another type.
     pub(super) fn difference(&self, other: &Self) -> Difference {
         let differ =
@@ -134,11 +135,13 @@ impl fmt::Display for TypesFile {
 }
 
 /// The entries that differ between two of these files.
+#[cfg_attr(not(test), allow(dead_code))]
 #[derive(Debug)]
 pub(super) struct Difference {
     names: BTreeSet<String>,
 }
 
+#[cfg_attr(not(test), allow(dead_code))]
 impl Difference {
     /// Their names: keys, and prefixes with their `/`.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -181,13 +184,6 @@ fn entries(text: &str, item: &Item) -> Result<BTreeMap<String, Arc<str>>, TypesE
         }
     };
     table.iter().map(entry).collect()
-}
-
-/// The file extension of a key, with its dot, if it names a type.
-fn extension(key: &str) -> Option<&str> {
-    let name = key.rsplit('/').next()?;
-    let extension = &name[name.rfind('.')?..];
-    ValueType::named(extension).map(|_| extension)
 }
 
 /// The lines above an entry, if they say something.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use datastream::key::shown;
+use datastream::key::{self, shown};
 use datastream::position::Position;
 
 use super::branch::Branch;
@@ -150,6 +150,18 @@ enum Decided {
     Write(Plan),
 }
 
+/// Whether git, on some file system, could take a part of a path for something of its own. The key grammar leaves out `.git`
+/// and `..` already; here nobody relies on who calls.
+fn is_gits_own(key: &str) -> bool {
+    let own = |part: &str| {
+        let part = part.to_ascii_lowercase();
+        // Windows ends a name at a colon, and drops dots and spaces there; it has short names for long ones.
+        let name = part.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
+        matches!(name, ".git" | ".gitmodules") || name.starts_with("git~") || name.starts_with("gitmod~")
+    };
+    key::check(key).is_err() || key.split('/').any(own)
+}
+
 /// A file and a folder cannot have one name.
 fn check_room(known: &Known, changes: &[(&Operation, Effect)]) -> Result<(), CommitError> {
     let keys = |wanted: fn(&Effect) -> bool| {
@@ -159,6 +171,9 @@ fn check_room(known: &Known, changes: &[(&Operation, Effect)]) -> Result<(), Com
     let gone = keys(|effect| matches!(effect, Effect::Remove));
     let new = keys(|effect| matches!(effect, Effect::Write(_)));
     for (operation, _) in changes.iter().filter(|(_, effect)| matches!(effect, Effect::Write(_))) {
+        if is_gits_own(&operation.key) {
+            return Err(CommitError::from(Refused::Rules).of(&operation.key));
+        }
         if let Some(by) = known.in_the_way(&operation.key, &gone, &new) {
             return Err(CommitError::from(Refused::InTheWay { by }).of(&operation.key));
         }

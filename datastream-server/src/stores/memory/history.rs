@@ -43,6 +43,8 @@ pub(super) struct History {
 #[derive(Debug)]
 struct Row {
     change: Change,
+    /// When it was seen, by which it grows old: its own time may lie anywhere.
+    seen: SystemTime,
     /// The revision at which its commit ended.
     commit: u64,
     author: Arc<str>,
@@ -57,11 +59,19 @@ pub(in crate::stores) struct Written {
     pub(in crate::stores) value: Option<Stored>,
     /// The size of a value that is left out.
     pub(in crate::stores) too_large: Option<u64>,
+    /// When it was written; `None` for now.
+    pub(in crate::stores) time: Option<SystemTime>,
 }
 
 impl Written {
     fn of(key: Arc<str>, value: Option<Stored>) -> Self {
-        Self { key, value, too_large: None }
+        Self { key, value, too_large: None, time: None }
+    }
+
+    /// That `key` is gone, since who knows when.
+    #[cfg(any(feature = "directory", feature = "object"))]
+    pub(in crate::stores) fn gone(key: Arc<str>) -> Self {
+        Self::of(key, None)
     }
 }
 
@@ -80,7 +90,8 @@ impl Latest {
 }
 
 impl History {
-    pub(super) fn new() -> Self {
+    /// An empty one, which begins at `genesis`.
+    pub(super) fn new(genesis: u64) -> Self {
         let mut history = Self {
             identity: fastrand::u64(..).to_be_bytes(),
             seeded: false,
@@ -92,7 +103,7 @@ impl History {
             requests: HashMap::new(),
             named: VecDeque::new(),
         };
-        history.end_commit(1, SystemTime::now());
+        history.end_commit(genesis, SystemTime::now());
         history
     }
 
@@ -157,7 +168,7 @@ impl History {
     }
 
     /// Where the commit of this request ended, if it was made before.
-    fn applied(&self, request: Option<&RequestId>) -> Result<Option<Position>, CommitError> {
+    pub(super) fn applied(&self, request: Option<&RequestId>) -> Result<Option<Position>, CommitError> {
         let Some(request) = request else { return Ok(None) };
         match self.requests.get(&request.id) {
             Some((digest, _)) if *digest != request.digest => Err(CommitError::Reused),
@@ -187,37 +198,39 @@ impl History {
     pub(super) fn mirror(&mut self, rows: Vec<Written>) -> bool {
         let known = self.latest.iter().filter(|(_, latest)| latest.is_there());
         let mut gone: BTreeSet<Arc<str>> = known.map(|(key, _)| key.clone()).collect();
-        let mut changed = Vec::new();
-        for row in rows {
-            gone.remove(&row.key);
-            let known = self.latest.get(&row.key).map(|latest| &latest.change);
-            if known.is_none_or(|known| known.value != row.value || known.too_large != row.too_large) {
-                changed.push(row);
-            }
-        }
-        changed.extend(gone.into_iter().map(|key| Written::of(key, None)));
-        let is_changed = !changed.is_empty();
+        rows.iter().for_each(|row| _ = gone.remove(&row.key));
+        self.absorb(rows.into_iter().chain(gone.into_iter().map(|key| Written::of(key, None))).collect())
+    }
+
+    /// Makes one commit of those of `rows` that differ from what is known. Returns whether there was any.
+    #[cfg(any(feature = "directory", feature = "object", feature = "postgres"))]
+    pub(super) fn absorb(&mut self, mut rows: Vec<Written>) -> bool {
+        rows.retain(|row| match self.latest.get(&row.key).map(|latest| &latest.change) {
+            Some(known) => known.value != row.value || known.too_large != row.too_large,
+            None => row.value.is_some() || row.too_large.is_some(),
+        });
+        let is_changed = !rows.is_empty();
         if is_changed {
-            self.record(changed, "", "");
+            self.record(rows, "", "");
         }
         is_changed
     }
 
     /// Makes one commit of changes, of which there is one at least.
     fn record(&mut self, changed: Vec<Written>, author: &str, message: &str) -> Position {
-        let (first, time) = (self.revision() + 1, SystemTime::now());
+        let (first, now) = (self.revision() + 1, SystemTime::now());
         let end = first + changed.len() as u64 - 1;
         let (author, message): (Arc<str>, Arc<str>) = (author.into(), message.into());
-        for (revision, Written { key, value, too_large }) in (first..).zip(changed) {
-            let change = Change { key: key.clone(), revision, time, value, too_large };
-            let row =
-                Row { change: change.clone(), commit: end, author: author.clone(), message: message.clone() };
+        for (revision, Written { key, value, too_large, time }) in (first..).zip(changed) {
+            let change = Change { key: key.clone(), revision, time: time.unwrap_or(now), value, too_large };
+            let (author, message) = (author.clone(), message.clone());
+            let row = Row { change: change.clone(), seen: now, commit: end, author, message };
             self.log.insert(revision, row);
             self.versions.entry(key.clone()).or_default().push_back(revision);
             self.keep_versions(&key, VERSIONS);
             self.latest.insert(key, Latest { change, commit: end });
         }
-        self.end_commit(end, time);
+        self.end_commit(end, now);
         self.head()
     }
 
@@ -262,12 +275,19 @@ impl History {
         Usage { changes: self.log.len() as u64, bytes: (rows.sum::<usize>() + positions + requests) as u64 }
     }
 
-    fn decide(&self, operation: &Operation) -> Result<Effect, CommitError> {
+    pub(super) fn decide(&self, operation: &Operation) -> Result<Effect, CommitError> {
         let held = self
             .latest
             .get(&operation.key)
             .map(|Latest { change, .. }| Held { value: change.value.clone(), revision: change.revision });
         operation.decide(held.as_ref()).map_err(|why| CommitError::from(why).of(&operation.key))
+    }
+
+    /// The revision of a key that is there, 0 of one that is not.
+    #[cfg(any(feature = "directory", feature = "object"))]
+    pub(super) fn revision_of(&self, key: &str) -> u64 {
+        let there = self.latest.get(key).filter(|latest| latest.change.value.is_some());
+        there.map_or(0, |latest| latest.change.revision)
     }
 
     /// Where the newest of the commits ended whose work `operations` found standing.
@@ -323,9 +343,9 @@ impl History {
             while let Some(oldest) = versions.front() {
                 // Superseded by the next; the last one is the present, or the end of a key that is gone.
                 let ended = match versions.get(1) {
-                    Some(next) => log.get(next).map(|row| row.change.time),
+                    Some(next) => log.get(next).map(|row| row.seen),
                     None if latest.contains_key(&key) => None,
-                    None => log.get(oldest).map(|row| row.change.time),
+                    None => log.get(oldest).map(|row| row.seen),
                 };
                 if !ended.is_some_and(is_old) {
                     break;

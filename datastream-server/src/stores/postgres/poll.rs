@@ -62,7 +62,7 @@ async fn rows(client: &Client, table: &Table) -> Result<Vec<Written>, StoreError
         let value = stored(row, 1)?;
         let bytes: i32 = row.try_get(3)?;
         let too_large = value.is_none().then(|| i64::from(bytes).cast_unsigned());
-        Ok(Written { key: row.try_get::<_, &str>(0)?.into(), value, too_large })
+        Ok(Written { key: row.try_get::<_, &str>(0)?.into(), value, too_large, time: None })
     });
     written.collect()
 }

@@ -1,0 +1,203 @@
+//! Files by their keys. Each step is one name below a folder that is open, and a link is none.
+
+use std::io::{self, ErrorKind, Read as _};
+use std::sync::Arc;
+
+use cap_fs_ext::{DirExt as _, FollowSymlinks, OpenOptionsFollowExt as _, OpenOptionsSyncExt as _};
+use cap_std::fs::{Dir, File, Metadata, OpenOptions};
+
+use super::stamp::{Stamp, Version};
+use crate::config::MAX_VALUE_BYTES;
+use crate::store::Stored;
+use crate::stores::objects::{Object, Reading};
+
+/// How many times a file is read that changes meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// The folder, and how names are compared in it.
+pub(super) struct Tree<'r> {
+    root: &'r Dir,
+    folds: bool,
+}
+
+/// What a name leads to.
+pub(super) enum Entry {
+    Nothing,
+    File(Metadata),
+    /// A folder, a link, a socket, or a file whose name differs in case only.
+    Other(String),
+}
+
+/// Why a folder on the way could not be opened.
+pub(super) enum Blocked {
+    /// There is none.
+    Missing,
+    /// Something else is there, of this name.
+    By(String),
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Blocked {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::NotFound => Self::Missing,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+impl<'r> Tree<'r> {
+    pub(super) fn at(root: &'r Dir) -> Self {
+        Self { root, folds: super::own::folds_names(root) }
+    }
+
+    /// The folder that `key` lies in, and its name there.
+    pub(super) fn parent<'k>(&self, key: &'k str, make: bool) -> Result<(Dir, &'k str), Blocked> {
+        let mut folder = self.root.try_clone()?;
+        let mut begins = 0;
+        while let Some(length) = key[begins..].find('/') {
+            let name = &key[begins..begins + length];
+            folder = self.step(&folder, name, make).map_err(|blocked| match blocked {
+                Blocked::By(_) => Blocked::By(key[..begins + length].to_owned()),
+                other => other,
+            })?;
+            begins += length + 1;
+        }
+        Ok((folder, &key[begins..]))
+    }
+
+    fn step(&self, folder: &Dir, name: &str, make: bool) -> Result<Dir, Blocked> {
+        match folder.symlink_metadata(name) {
+            Ok(found) if found.is_dir() && self.is_exact(folder, name)? => {
+                Ok(folder.open_dir_nofollow(name)?)
+            }
+            Ok(_) => Err(Blocked::By(name.to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound && make => {
+                folder.create_dir(name)?;
+                sync(folder)?;
+                Ok(folder.open_dir_nofollow(name)?)
+            }
+            Err(error) if is_missing(&error) && !make => Err(Blocked::Missing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is at `name` in `folder`.
+    pub(super) fn entry(&self, folder: &Dir, name: &str) -> io::Result<Entry> {
+        let found = match folder.symlink_metadata(name) {
+            Err(error) if is_missing(&error) => return Ok(Entry::Nothing),
+            found => found?,
+        };
+        if !self.is_exact(folder, name)? {
+            return Ok(Entry::Other(format!("a name that differs from {name} in case only")));
+        }
+        let what = match found.file_type() {
+            kind if kind.is_file() => return Ok(Entry::File(found)),
+            kind if kind.is_dir() => format!("the folder {name}"),
+            kind if kind.is_symlink() => format!("the link {name}"),
+            _ => name.to_owned(),
+        };
+        Ok(Entry::Other(what))
+    }
+
+    /// Whether what the system finds at `name` is called so: it may fold case.
+    fn is_exact(&self, folder: &Dir, name: &str) -> io::Result<bool> {
+        if !self.folds {
+            return Ok(true);
+        }
+        for entry in folder.entries()? {
+            if entry?.file_name() == name {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The stamp of the file at `key`, if there is one.
+    pub(super) fn stamp(&self, key: &str) -> io::Result<Option<Stamp>> {
+        let (folder, name) = match self.parent(key, false) {
+            Ok(parent) => parent,
+            Err(Blocked::Failed(error)) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        Ok(match self.entry(&folder, name)? {
+            Entry::File(found) => Some(Stamp::of(&found)),
+            _ => None,
+        })
+    }
+
+    /// The text of the file at `key`.
+    pub(super) fn text(&self, key: &str) -> io::Result<String> {
+        match self.contents(key)? {
+            Some((_, Some(bytes))) => String::from_utf8(bytes)
+                .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8")),
+            Some((_, None)) => Err(io::Error::new(ErrorKind::FileTooLarge, "it is too large")),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// The file at `key`, as an object of that type.
+    pub(super) fn read(&self, key: &str, value_type: Arc<str>) -> Reading<Version> {
+        match self.contents(key) {
+            Ok(None) => Reading::Absent,
+            Err(error) => Reading::Unreadable(error.to_string()),
+            Ok(Some((stamp, bytes))) => Reading::There(Object {
+                stored: bytes.map(|value| Stored { value: value.into(), value_type: value_type.clone() }),
+                bytes: stamp.bytes,
+                time: stamp.modified,
+                version: Version { stamp, value_type },
+            }),
+        }
+    }
+
+    /// What is in the file at `key`, if that is not too much, with the stamp that it had all the while.
+    fn contents(&self, key: &str) -> io::Result<Option<(Stamp, Option<Vec<u8>>)>> {
+        let (folder, name) = match self.parent(key, false) {
+            Ok(parent) => parent,
+            Err(Blocked::Failed(error)) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        for _ in 0..ATTEMPTS {
+            let Entry::File(_) = self.entry(&folder, name)? else { return Ok(None) };
+            let file = match open(&folder, name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                opened => opened?,
+            };
+            let before = Stamp::of(&file.metadata()?);
+            if before.bytes > MAX_VALUE_BYTES as u64 {
+                return Ok(Some((before, None)));
+            }
+            let mut bytes = Vec::new();
+            (&file).take(MAX_VALUE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+            if Stamp::of(&file.metadata()?) == before && bytes.len() as u64 == before.bytes {
+                return Ok(Some((before, Some(bytes))));
+            }
+        }
+        Err(io::Error::new(ErrorKind::ResourceBusy, "it changes while it is read"))
+    }
+}
+
+/// Whether nothing has this name, or can have.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename)
+}
+
+/// What was a file a moment ago may be a pipe by now, on which nobody is to wait.
+fn open(folder: &Dir, name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).follow(FollowSymlinks::No).nonblock(true);
+    let file = folder.open_with(name, &options)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(ErrorKind::NotFound.into()) }
+}
+
+/// Has the system keep what names the folder has.
+#[cfg(unix)]
+pub(super) fn sync(folder: &Dir) -> io::Result<()> {
+    folder.open(".")?.sync_all()
+}
+
+/// A folder cannot be synced here.
+#[cfg(not(unix))]
+pub(super) fn sync(_: &Dir) -> io::Result<()> {
+    Ok(())
+}

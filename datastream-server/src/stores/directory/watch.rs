@@ -1,0 +1,86 @@
+//! The doorbell: the system tells of changes in the folder. What changed is found by looking.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::own;
+
+/// Many programs write a file in several steps, such as emptying it first: what is seen in between is not meant.
+const QUIET: Duration = Duration::from_millis(20);
+/// One who never is quiet is not waited for.
+const LONGEST: Duration = Duration::from_millis(100);
+/// When to look again at what changed so lately that another change may not show.
+const UNSETTLED: Duration = Duration::from_millis(60);
+
+/// Rings when something in the folder may have changed.
+pub(super) struct Bell {
+    rings: Arc<Notify>,
+    is_unsettled: AtomicBool,
+    watcher: Mutex<Option<RecommendedWatcher>>,
+}
+
+impl Bell {
+    pub(super) fn hung_at(path: &Path) -> Self {
+        let bell =
+            Self { rings: Arc::default(), is_unsettled: AtomicBool::new(false), watcher: Mutex::default() };
+        bell.hang(path);
+        bell
+    }
+
+    fn hang(&self, path: &Path) {
+        let watcher = watch(path, self.rings.clone());
+        if let Err(error) = &watcher {
+            tracing::warn!(folder = %path.display(), %error, "changes are not told by the system, and are looked for");
+        }
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = watcher.ok();
+    }
+
+    /// Hangs the bell at the folder that has come to the path.
+    pub(super) fn follow(&self, path: &Path, is_other: bool) {
+        if is_other {
+            self.hang(path);
+        }
+    }
+
+    /// Notes whether the folder is to be looked at again soon.
+    pub(super) fn is_unsettled(&self, is_unsettled: bool) {
+        self.is_unsettled.store(is_unsettled, Ordering::Relaxed);
+    }
+
+    pub(super) async fn rung(&self) {
+        if self.is_unsettled.swap(false, Ordering::Relaxed) {
+            let _ = timeout(UNSETTLED, self.rings.notified()).await;
+        } else {
+            self.rings.notified().await;
+        }
+        let began = Instant::now();
+        while began.elapsed() < LONGEST && timeout(QUIET, self.rings.notified()).await.is_ok() {}
+    }
+}
+
+fn watch(path: &Path, rings: Arc<Notify>) -> Result<RecommendedWatcher, notify::Error> {
+    let path = path.canonicalize().map_err(notify::Error::io)?;
+    let ours = path.join(own::FOLDER);
+    let mut watcher = notify::recommended_watcher(move |event: Result<Event, notify::Error>| {
+        let is_ours =
+            |event: &Event| !event.paths.is_empty() && event.paths.iter().all(|path| path.starts_with(&ours));
+        match event {
+            Ok(event) if is_reading(&event.kind) || is_ours(&event) => {}
+            _ => rings.notify_one(),
+        }
+    })?;
+    watcher.watch(&path, RecursiveMode::Recursive)?;
+    Ok(watcher)
+}
+
+/// Looking is no change, or each look would ring for the next.
+fn is_reading(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Access(kind) if *kind != AccessKind::Close(AccessMode::Write))
+}

@@ -1,0 +1,156 @@
+//! One commit: of one key, which is brought up to date, decided upon, and written on the condition that it still is so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datastream::position::Position;
+use tokio::time::{Instant, sleep};
+
+use super::{Denied, Place, Reading, Shared, Versions};
+use crate::retry::Pauses;
+use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, StoreError};
+
+/// How many times a commit that lost its race is decided anew.
+const ATTEMPTS: usize = 8;
+/// Between two attempts.
+const PAUSES: Pauses = Pauses::between(Duration::from_millis(10), Duration::from_millis(640));
+/// How long a place that is busy is asked again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl<P: Place> Shared<P> {
+    pub(super) async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
+        let operation = match &commit.operations[..] {
+            [] => return self.record(&commit).await,
+            [operation] => operation,
+            _ => return Err(CommitError::SeveralKeys),
+        };
+        let _line = self.line.lock().await;
+        if let Some(position) = self.log.applied(commit.request.as_ref())? {
+            return Ok(position);
+        }
+        if self.place.reserves(&operation.key) {
+            return Err(CommitError::from(Refused::Rules).of(&operation.key));
+        }
+        let _turn = self.place.turn().await?;
+        self.apply(operation).await?;
+        self.record(&commit).await
+    }
+
+    /// Writes those puts whose key is not there; the mark comes last, so that a seed which was cut short is made whole.
+    pub(super) async fn seed(&self, seed: Commit) -> Result<bool, CommitError> {
+        if self.place.is_seeded().await? {
+            return Ok(false);
+        }
+        let puts =
+            seed.operations.into_iter().filter(|operation| matches!(operation.action, Action::Put { .. }));
+        for operation in puts {
+            let commit = Commit {
+                operations: vec![operation.expecting(0)],
+                author: seed.author.clone(),
+                message: seed.message.clone(),
+                request: None,
+            };
+            match self.commit(commit).await {
+                Ok(_) | Err(CommitError::Refused { why: Refused::Exists { .. }, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.place.mark_seeded().await?;
+        Ok(true)
+    }
+
+    /// Has the place hold what `operation` asks for. The log is as it was before.
+    async fn apply(&self, operation: &Operation) -> Result<(), CommitError> {
+        let (mut pauses, began) = (PAUSES, Instant::now());
+        for _ in 0..ATTEMPTS {
+            self.update(&operation.key).await?;
+            let effect = self.log.decide(operation)?;
+            match self.change(&operation.key, &effect).await {
+                Ok(()) => return Ok(()),
+                Err(Denied::Lost) => {}
+                Err(Denied::Busy(cause)) if began.elapsed() > PATIENCE => {
+                    return Err(StoreError::Unavailable(cause).into());
+                }
+                Err(Denied::Busy(_)) => {}
+                Err(Denied::Unknown(cause)) if self.stands(&operation.key, &effect).await => {
+                    tracing::debug!(%cause, "a write that was not answered was done");
+                    return Ok(());
+                }
+                Err(Denied::Unknown(cause)) => return Err(StoreError::Unavailable(cause).into()),
+                Err(Denied::Refused(why)) => return Err(CommitError::from(why).of(&operation.key)),
+                Err(Denied::Store(error)) => return Err(error.into()),
+            }
+            sleep(pauses.next_jittered()).await;
+        }
+        let revision = self.log.revision_of(&operation.key);
+        Err(CommitError::from(Refused::Conflict { revision }).of(&operation.key))
+    }
+
+    /// Brings the log up to date with what the place holds of `key`: a change of others comes before ours.
+    async fn update(&self, key: &Arc<str>) -> Result<(), StoreError> {
+        let held = self.known().objects.get(key).map(|versions| versions.held.clone());
+        let reading = self.place.read(key, held.as_ref()).await?;
+        if let Reading::Unreadable(why) = reading {
+            return Err(StoreError::Unavailable(why.into()));
+        }
+        let listed = match &reading {
+            Reading::There(object) => Some(object.version.clone()),
+            _ => None,
+        };
+        let changed = {
+            let mut known = self.known();
+            if !matches!(reading, Reading::Same) {
+                known.touched.insert(key.clone());
+            }
+            known.take(key.clone(), listed, reading)
+        };
+        self.log.absorb(changed.into_iter().collect());
+        Ok(())
+    }
+
+    async fn change(&self, key: &Arc<str>, effect: &Effect) -> Result<(), Denied> {
+        let over = self.known().objects.get(key).map(|versions| versions.held.clone());
+        match (effect, over) {
+            (Effect::Stands, _) | (Effect::Remove, None) => {}
+            (Effect::Write(stored), over) => {
+                let written = self.place.write(key, stored, over.as_ref()).await;
+                self.known().touched.insert(key.clone());
+                let version = written?;
+                let versions = Versions { listed: Some(version.clone()), held: version };
+                self.known().objects.insert(key.clone(), versions);
+            }
+            (Effect::Remove, Some(over)) => {
+                let removed = self.place.remove(key, &over).await;
+                self.known().touched.insert(key.clone());
+                removed?;
+                self.known().objects.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the place holds what was to be written, after all.
+    async fn stands(&self, key: &Arc<str>, effect: &Effect) -> bool {
+        let reading = match self.place.read(key, None).await {
+            Ok(reading) => reading,
+            Err(_) => return false,
+        };
+        let mut known = self.known();
+        match (effect, reading) {
+            (Effect::Remove, Reading::Absent) => {
+                known.objects.remove(key);
+                true
+            }
+            (Effect::Write(stored), Reading::There(object)) if object.stored.as_ref() == Some(stored) => {
+                known.objects.insert(key.clone(), Versions { listed: None, held: object.version });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes in the log what was done; it decides as it did before.
+    async fn record(&self, commit: &Commit) -> Result<Position, CommitError> {
+        crate::store::Store::commit(&self.log, commit.clone()).await
+    }
+}

@@ -1,0 +1,225 @@
+//! What went wrong with a bucket: for the operator at the start, and for a caller later.
+
+use http::{HeaderMap, StatusCode};
+use object_store::client::{HttpError, HttpErrorKind};
+use serde::Deserialize;
+
+use crate::store::{Refused, StoreError};
+use crate::stores::objects::Denied;
+
+/// A request that did not come to what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{status}{}{}", dash(.code), dash(.message))]
+    Answer {
+        status: StatusCode,
+        /// As S3 has them, such as `NoSuchKey`; empty if there was none.
+        code: String,
+        message: String,
+        /// Where the bucket says that it is.
+        region: Option<String>,
+    },
+    #[error("{}", root(.0))]
+    Transport(HttpError),
+    #[error("there are no credentials: {0}")]
+    Credentials(object_store::Error),
+    #[error("the answer makes no sense: {0}")]
+    Malformed(String),
+}
+
+/// The body of an error.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Body {
+    code: String,
+    message: String,
+    region: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, text: &[u8]) -> Self {
+        let body: Body = quick_xml::de::from_reader(text).unwrap_or_default();
+        let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+        let region = region.map(str::to_owned).or(body.region);
+        // In one line, whatever a server of whatever make says.
+        let message = body.message.split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::Answer { status, code: body.code, message: message.chars().take(200).collect(), region }
+    }
+
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Answer { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    fn code(&self) -> &str {
+        match self {
+            Self::Answer { code, .. } => code,
+            _ => "",
+        }
+    }
+
+    /// Whether the bucket asks to be asked less.
+    fn is_busy(&self) -> bool {
+        matches!(self.status(), Some(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS))
+            || matches!(self.code(), "SlowDown" | "OperationAborted")
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Answer { status, .. } => {
+                self.is_busy()
+                    || status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED
+                    || *status == StatusCode::REQUEST_TIMEOUT
+            }
+            Self::Transport(_) => true,
+            Self::Credentials(_) | Self::Malformed(_) => false,
+        }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status() == Some(StatusCode::NOT_FOUND) && self.code() != "NoSuchBucket"
+    }
+
+    /// Whether the condition of the request did not hold, or another request came first.
+    pub(super) fn is_lost(&self) -> bool {
+        let lost = [StatusCode::PRECONDITION_FAILED, StatusCode::CONFLICT, StatusCode::NOT_MODIFIED];
+        self.status().is_some_and(|status| lost.contains(&status)) || self.is_not_found()
+    }
+
+    /// Whether only this object may not be read, or cannot be now.
+    pub(super) fn is_of_one_object(&self) -> bool {
+        self.status() == Some(StatusCode::FORBIDDEN)
+            && matches!(self.code(), "AccessDenied" | "InvalidObjectState" | "AllAccessDisabled")
+    }
+
+    /// Whether the server does not know what was asked.
+    pub(super) fn is_unknown_to_server(&self) -> bool {
+        let unknown = [StatusCode::NOT_IMPLEMENTED, StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED];
+        self.status().is_some_and(|status| unknown.contains(&status))
+    }
+
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status() == Some(StatusCode::FORBIDDEN)
+    }
+
+    /// For a caller, who is never at fault.
+    pub(super) fn into_store_error(self) -> StoreError {
+        let is_denied = self.is_forbidden() && self.code() == "AccessDenied";
+        match self.status() {
+            Some(StatusCode::INSUFFICIENT_STORAGE) => StoreError::Full(self.into()),
+            _ if matches!(self.code(), "QuotaExceeded" | "XMinioStorageFull") => {
+                StoreError::Full(self.into())
+            }
+            _ if is_denied => StoreError::ReadOnly(self.into()),
+            _ => StoreError::Unavailable(self.into()),
+        }
+    }
+
+    /// For whoever only reads.
+    pub(super) fn into_unavailable(self) -> StoreError {
+        StoreError::Unavailable(self.into())
+    }
+
+    /// What it means for a write.
+    pub(super) fn into_denied(self) -> Denied {
+        if self.is_lost() {
+            return Denied::Lost;
+        }
+        if self.is_busy() || matches!(&self, Self::Transport(error) if error.kind() == HttpErrorKind::Connect)
+        {
+            return Denied::Busy(self.into());
+        }
+        if matches!(self.code(), "KeyTooLongError" | "MetadataTooLarge") {
+            return Refused::Rules.into();
+        }
+        match &self {
+            Self::Transport(_) => Denied::Unknown(self.into()),
+            Self::Answer { status, .. }
+                if status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED =>
+            {
+                Denied::Unknown(self.into())
+            }
+            _ => self.into_store_error().into(),
+        }
+    }
+}
+
+/// The last of the causes: HTTP says several times over that a request could not be sent.
+fn root(error: &HttpError) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn dash(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+/// Why a bucket is not served. Each text is one line, and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The endpoint is no URL, or not encrypted.
+    #[error("endpoint {0}")]
+    Endpoint(String),
+    /// Nothing says who we are.
+    #[error("there are no credentials for the bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({0})")]
+    NoCredentials(String),
+    /// The bucket does not answer as it should.
+    #[error("{place}: {what}: {remedy}")]
+    Bucket {
+        /// The bucket and its endpoint.
+        place: String,
+        /// What it said.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Something else.
+    #[error("the bucket cannot be served: {0}")]
+    Other(String),
+}
+
+impl OpenError {
+    pub(super) fn other(error: impl std::error::Error + 'static) -> Self {
+        Self::Other(crate::error_chain(&error))
+    }
+
+    pub(super) fn of(place: &str, region: &str, failure: &Failure) -> Self {
+        if let Failure::Credentials(error) = failure {
+            return Self::NoCredentials(error.to_string());
+        }
+        let what = failure.to_string();
+        Self::Bucket { place: place.to_owned(), what, remedy: remedy(region, failure) }
+    }
+}
+
+fn remedy(region: &str, failure: &Failure) -> String {
+    let there = match failure {
+        Failure::Answer { region: Some(there), .. } if there != region => Some(there),
+        _ => None,
+    };
+    let remedy = match (failure.code(), failure.status()) {
+        ("NoSuchBucket", _) => "make the bucket, or name another",
+        ("InvalidAccessKeyId", _) => "check AWS_ACCESS_KEY_ID",
+        ("SignatureDoesNotMatch", _) => "check AWS_SECRET_ACCESS_KEY",
+        ("RequestTimeTooSkewed", _) => "the clock of this machine is wrong: set it, with NTP",
+        ("ExpiredToken" | "InvalidToken", _) => "check AWS_SESSION_TOKEN",
+        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _) => {
+            return match there {
+                Some(there) => format!("the bucket is in another region: say ?region={there}"),
+                None => format!("the region may be another than {region}: say ?region=..."),
+            };
+        }
+        (_, Some(StatusCode::FORBIDDEN)) => {
+            "check the AWS_ variables, and that the user has s3:ListBucket and s3:GetObject there"
+        }
+        (_, Some(StatusCode::NOT_FOUND)) => "check the endpoint and the name of the bucket",
+        (_, Some(status)) if status.is_redirection() => "check the endpoint and ?region=",
+        (_, Some(_)) => "check the endpoint, and ?style=path or ?style=virtual",
+        (_, None) => "check the endpoint, with http:// or https://, and that it can be reached from here",
+    };
+    remedy.to_owned()
+}
