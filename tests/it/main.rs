@@ -40,6 +40,8 @@ mod file_writer;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod git;
+mod git_crowd;
+mod git_http;
 mod hostile;
 mod laws;
 mod mirror;
@@ -74,6 +76,7 @@ mod store_busy;
 #[cfg(target_os = "linux")]
 mod store_directory;
 mod store_git;
+mod store_git_remote;
 mod store_memory;
 #[cfg(target_os = "linux")]
 mod store_postgres;

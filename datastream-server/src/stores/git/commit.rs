@@ -37,9 +37,12 @@ struct Plan {
 }
 
 impl Branch {
-    /// Makes the commit. Not to be dropped half-way.
+    /// Makes the commit, in the turn of who has `writing`. Not to be dropped half-way.
     pub(super) async fn commit(&self, commit: &Commit) -> Result<Position, CommitError> {
-        let _turn = self.writing.lock().await;
+        if self.unheard_since().is_some() {
+            // Whoever waits for the next turn is told sooner than by a push.
+            self.look().await.map_err(StoreError::from)?;
+        }
         let mut pauses = PAUSES;
         // The revision that stood when this looked first. Until then what is known may be old, and only a commit that the
         // branch takes all the same is one.
