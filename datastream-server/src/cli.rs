@@ -22,7 +22,9 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 
     /// Where the settings live: sqlite:FILE, or sqlite:FILE?table=NAME; file:FOLDER, with a file for each;
-    /// s3://BUCKET/PREFIX?endpoint=URL, with an object for each; postgres://USER@HOST/DATABASE?table=NAME, or postgres: for what DATABASE_URL or the PG* variables say; or memory: for none of them to survive the process.
+    /// s3://BUCKET/PREFIX?endpoint=URL, with an object for each; postgres://USER@HOST/DATABASE?table=NAME, or postgres: for
+    /// what DATABASE_URL or the PG* variables say; git:FOLDER#BRANCH, or git+https://HOST/PATH#BRANCH; or memory: for none
+    /// of them to survive the process.
     #[arg(
         long,
         env = "DATASTREAM_STORE",
@@ -39,6 +41,11 @@ pub(crate) struct Cli {
     /// Allow an address that others can reach, although there is neither encryption nor a password.
     #[arg(long, env = "DATASTREAM_INSECURE", value_parser = BoolishValueParser::new())]
     pub(crate) insecure: bool,
+
+    /// Where to wait for the calls of a webhook: a POST there makes the store look whether it has something new, such as a
+    /// push to the remote of a repository. That is all that it can do.
+    #[arg(long, env = "DATASTREAM_WEBHOOK", value_name = "ADDRESS")]
+    pub(crate) webhook: Option<SocketAddr>,
 
     /// Write three sample settings, once in the life of the store, where it has none of these keys.
     #[arg(long, env = "DATASTREAM_DEMO", value_parser = BoolishValueParser::new())]
@@ -99,6 +106,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Take out of the database of --store all that serving it has added, the history included.
     Detach,
+    /// Have a server that runs look now whether its store has something new, such as the remote of its repository.
+    Refresh {
+        /// The server.
+        #[arg(
+            long,
+            env = "DATASTREAM_URL",
+            hide_env_values = true,
+            value_name = "URL",
+            default_value = "http://127.0.0.1:8080"
+        )]
+        server: String,
+    },
 }
 
 impl Cli {

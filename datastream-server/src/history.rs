@@ -43,7 +43,7 @@ pub struct Logged {
 }
 
 impl Logged {
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let value =
             self.change.value.as_ref().map_or(0, |stored| stored.value.len() + stored.value_type.len());
         self.change.key.len() + value + self.author.len() + self.message.len()

@@ -8,6 +8,7 @@
 mod cli;
 mod startup;
 mod store_url;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -34,18 +35,30 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), StartError> {
-    if let Some(Command::Detach) = cli.command {
-        println!("{}", cli.store.detach().await?);
-        return Ok(());
+    match &cli.command {
+        Some(Command::Detach) => {
+            println!("{}", cli.store.detach().await?);
+            return Ok(());
+        }
+        Some(Command::Refresh { server }) => {
+            println!("{}", startup::refresh(server).await?);
+            return Ok(());
+        }
+        None => {}
     }
     startup::check_exposure(&cli)?;
     // Before the line that says it listens: whoever reads that line may stop the server gracefully.
     let stopped = startup::stopped()?;
     // Before the store is opened: a second server that was started by mistake touches no file.
     let (listener, address) = startup::listen(cli.listen)?;
+    let webhook = cli.webhook.map(startup::listen).transpose()?;
     let store = cli.store.open().await?;
     if cli.demo {
         startup::seed(&*store).await?;
+    }
+    if let Some((listener, address)) = webhook {
+        tracing::info!(%address, "waiting for calls of a webhook");
+        tokio::spawn(webhook::answer(listener, store.clone()));
     }
     tracing::info!(%address, store = %cli.store, "listening");
     serve(incoming(listener), store, cli.config(), stopped).await?;

@@ -30,7 +30,7 @@ impl Pauses {
     }
 
     /// The next wait, half of it random: of those who collide, one comes first.
-    #[cfg(any(feature = "directory", feature = "object", feature = "postgres"))]
+    #[cfg(any(feature = "directory", feature = "git", feature = "object", feature = "postgres"))]
     pub(crate) fn next_jittered(&mut self) -> Duration {
         let half = self.next() / 2;
         half + half.mul_f64(fastrand::f64())

@@ -114,7 +114,7 @@ impl Service {
             .as_ref()
             .is_some_and(|resume| resume.revision > self.feed.state().position().revision);
         // Its position may be one that the store has and this server has not seen yet.
-        let caught_up = !ahead || self.feed.catch_up(CATCH_UP_LIMIT).await;
+        let caught_up = !ahead || catch_up(&self.feed).await;
         let pace = Pace { heartbeat: self.config.heartbeat, join_bytes: frame::JOIN_BYTES };
         let subscription = Subscription::new(request, pace);
         let client = stream::Client { announced, caught_up };
@@ -167,6 +167,12 @@ impl DataService for Service {
         response.metadata_mut().insert_bin(header::POSITION_BIN, MetadataValue::from_bytes(&position));
         Ok(response)
     }
+}
+
+/// Has the store look at where its settings come from, and the feed at the store.
+async fn catch_up(feed: &Feed) -> bool {
+    let refreshed = tokio::time::timeout(CATCH_UP_LIMIT, feed.store().refresh()).await;
+    matches!(refreshed, Ok(Ok(()))) && feed.catch_up(CATCH_UP_LIMIT).await
 }
 
 /// Makes a commit, which is in every later state when this returns. So is what a refusal speaks of: who reads then, reads that.

@@ -3,11 +3,14 @@
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 
+use datastream::proto::RefreshRequest;
+use datastream::proto::control_service_client::ControlServiceClient;
 use datastream_server::ServeError;
 use datastream_server::store::{Commit, CommitError, Operation, Store};
 #[cfg(feature = "sqlite")]
 use datastream_server::stores::sqlite::OpenError;
 use tokio::net::{TcpListener, TcpSocket};
+use tonic::transport::Endpoint;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -39,10 +42,13 @@ pub(crate) enum StartError {
     #[cfg(feature = "postgres")]
     #[error("{}", chain(.0))]
     Postgres(#[from] datastream_server::stores::postgres::OpenError),
-    #[error(
-        "this store adds nothing to a database that could be taken out: name sqlite: or postgres: with --store"
-    )]
+    #[cfg(feature = "git")]
+    #[error("{}", chain(.0))]
+    Git(#[from] datastream_server::stores::git::OpenError),
+    #[error("this store has nothing that could be taken out: name a database with --store")]
     NothingToDetach,
+    #[error("the server at {server} does not look at its store: {said}")]
+    Refresh { server: String, said: String },
     #[error("cannot write the sample settings: {}", chain(.0))]
     Seed(#[from] CommitError),
     #[error("{}", chain(.0))]
@@ -107,6 +113,16 @@ pub(crate) async fn seed(store: &dyn Store) -> Result<(), CommitError> {
     ];
     let commit = Commit { operations, author: "demo".to_owned(), ..Commit::default() };
     store.seed(commit).await.map(drop)
+}
+
+/// Has another server look at its store. Returns what it says, for people.
+pub(crate) async fn refresh(server: &str) -> Result<String, StartError> {
+    let failed = |said: String| StartError::Refresh { server: server.to_owned(), said };
+    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|error| failed(chain(&error)))?;
+    let channel = endpoint.connect().await.map_err(|error| failed(chain(&error)))?;
+    let answer = ControlServiceClient::new(channel).refresh(RefreshRequest {}).await;
+    let position = answer.map_err(|status| failed(status.message().to_owned()))?.into_inner().position;
+    Ok(format!("at revision {}", position.map_or(0, |position| position.revision)))
 }
 
 /// Completes when the operator wants the server to stop; signals are caught from this call on.

@@ -142,6 +142,9 @@ pub trait Store: Send + Sync + 'static {
 pub struct Abilities {
     /// A commit of several keys. Without it such a commit is [`CommitError::SeveralKeys`].
     pub batches: bool,
+    /// Keys below a key, such as `a/b` beside `a`. Without it such a put is
+    /// [`Refused::InTheWay`](Refused::InTheWay).
+    pub nesting: bool,
     /// Forgetting the history that a [`Retention`] lets go.
     pub forgets_history: bool,
 }
@@ -149,7 +152,7 @@ pub struct Abilities {
 impl Default for Abilities {
     /// All of it.
     fn default() -> Self {
-        Self { batches: true, forgets_history: true }
+        Self { batches: true, nesting: true, forgets_history: true }
     }
 }
 

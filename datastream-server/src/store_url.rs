@@ -12,6 +12,8 @@ use datastream_server::store::Store;
 use datastream_server::stores::MemoryStore;
 #[cfg(feature = "directory")]
 use datastream_server::stores::directory;
+#[cfg(feature = "git")]
+use datastream_server::stores::git;
 #[cfg(feature = "postgres")]
 use datastream_server::stores::postgres;
 #[cfg(feature = "object")]
@@ -21,7 +23,8 @@ use datastream_server::stores::sqlite::{self, Options, SqliteStore};
 
 use crate::startup::StartError;
 
-/// A store, by name: `sqlite:FILE`, with options behind a `?`, `file:FOLDER`, `postgres://...`, or `memory:`.
+/// A store, by name: `sqlite:FILE`, with options behind a `?`, `file:FOLDER`, `s3://...`, `postgres://...`,
+/// `git:FOLDER#BRANCH`, or `memory:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In this process.
@@ -35,6 +38,9 @@ pub(crate) enum StoreUrl {
     /// An S3-compatible bucket.
     #[cfg(feature = "object")]
     Object(Box<s3::Address>),
+    /// A branch of a git repository.
+    #[cfg(feature = "git")]
+    Git(Box<git::Address>),
     /// A PostgreSQL database.
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::Address>),
@@ -51,6 +57,8 @@ impl StoreUrl {
             Self::Directory(path, options) => Ok(directory::open(path, *options).await?),
             #[cfg(feature = "object")]
             Self::Object(address) => Ok(s3::open(address).await?),
+            #[cfg(feature = "git")]
+            Self::Git(address) => Ok(Arc::new(git::GitStore::open(address).await?)),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => Ok(postgres::open((**address).clone()).await?),
         }
@@ -64,6 +72,8 @@ impl StoreUrl {
             Self::Directory(..) => Err(StartError::NothingToDetach),
             #[cfg(feature = "object")]
             Self::Object(_) => Err(StartError::NothingToDetach),
+            #[cfg(feature = "git")]
+            Self::Git(_) => Err(StartError::NothingToDetach),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, _) => {
                 let table = sqlite::detach(path)?;
@@ -112,6 +122,16 @@ impl FromStr for StoreUrl {
             Some(("s3", _)) => {
                 "this program was built without object: cargo build -p datastream-server --features object"
             }
+            #[cfg(feature = "git")]
+            Some(("git", _)) => return Ok(Self::Git(Box::new(git::Address::parse(text)?))),
+            #[cfg(feature = "git")]
+            Some((scheme, _)) if scheme.starts_with("git+") => {
+                return Ok(Self::Git(Box::new(git::Address::parse(text)?)));
+            }
+            #[cfg(not(feature = "git"))]
+            Some((scheme, _)) if scheme == "git" || scheme.starts_with("git+") => {
+                "this program was built without git: cargo build -p datastream-server --features git"
+            }
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
                 return Ok(Self::Postgres(Box::new(postgres::Address::parse(text)?)));
@@ -122,7 +142,7 @@ impl FromStr for StoreUrl {
             }
             _ => {
                 "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data, file:/srv/settings, \
-                 s3://bucket/prefix, postgres://user@host/database and memory: are"
+                 s3://bucket/prefix, postgres://user@host/database, git:/srv/settings.git#main and memory: are"
             }
         };
         Err(wrong.to_owned())
@@ -155,6 +175,8 @@ impl fmt::Display for StoreUrl {
             Self::Directory(path, options) => write!(f, "file:{}?poll={:?}", path.display(), options.poll),
             #[cfg(feature = "object")]
             Self::Object(address) => address.fmt(f),
+            #[cfg(feature = "git")]
+            Self::Git(address) => address.fmt(f),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => address.fmt(f),
         }

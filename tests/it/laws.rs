@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datastream_server::store::{Abilities, Store};
+use datastream_server::stores::git::{Address, GitStore};
 use datastream_server::stores::sqlite::SqliteStore;
 use datastream_server::stores::{MemoryStore, directory};
 use datastream_server::testing::conformance::{
@@ -14,6 +15,7 @@ use datastream_server::testing::conformance::{
 use futures_util::FutureExt as _;
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::git::{Person, Repository};
 use crate::postgres::Cluster;
 use crate::store_postgres;
 
@@ -24,17 +26,20 @@ const PAGE: &str = include_str!("../../docs/stores.md");
 async fn d34_every_store_that_is_offered_keeps_the_laws_that_it_claims() {
     let cluster = Cluster::shared();
     let all = Abilities::default();
+    let kept = Abilities { nesting: false, forgets_history: false, ..all };
     // Each with what it can, and whether others write to it.
     let stores = [
         ("memory", memory(), all, false),
         ("sqlite", sqlite(), all, true),
-        ("directory", directory(), Abilities { batches: false, ..all }, true),
+        ("directory", directory(), Abilities { batches: false, nesting: false, ..all }, true),
         ("postgres", postgres(&cluster), all, true),
+        ("git", git(Repository::local), kept, true),
+        ("git remote", git(|repository| repository.remote("mirror.git")), kept, true),
     ];
-    let mut columns = Vec::new();
-    for (name, open, ..) in &stores {
-        columns.push((*name, conformance::run(open.clone()).await));
-    }
+    // Side by side: most of them wait.
+    let tried = stores.iter().map(|(_, open, ..)| tokio::spawn(conformance::run(open.clone())));
+    let tried = futures_util::future::try_join_all(tried).await.expect("a broken law is an outcome");
+    let columns: Vec<_> = stores.iter().map(|(name, ..)| *name).zip(tried).collect();
     let table = table(&columns);
     // Past the capture of the test harness, and in one piece: tests/run shows it.
     std::io::stderr().write_all(format!("\n{table}\n").as_bytes()).expect("there is a stderr");
@@ -69,11 +74,11 @@ async fn a_broken_law_is_told() {
 
 /// A line for each law, a column for each store.
 fn table(columns: &[(&str, Vec<(&str, Outcome)>)]) -> String {
-    let names: String = columns.iter().map(|(name, _)| format!("{name:>10}")).collect();
+    let names: String = columns.iter().map(|(name, _)| format!("{name:>12}")).collect();
     let mut table = format!("{:<64}{names}\n", "law");
     for (i, law) in LAWS.iter().enumerate() {
         let row: String =
-            columns.iter().map(|(_, outcomes)| format!("{:>10}", outcomes[i].1.to_string())).collect();
+            columns.iter().map(|(_, outcomes)| format!("{:>12}", outcomes[i].1.to_string())).collect();
         table += &format!("{:<64}{row}\n", law.name.replace('_', " "));
     }
     table
@@ -138,6 +143,36 @@ impl ForeignWriter for Editor {
                 None => {}
             }
         }
+    }
+}
+
+fn git(store: fn(&Repository) -> String) -> Open {
+    Arc::new(move || {
+        async move {
+            let repository = Repository::empty();
+            let address = Address::parse(&store(&repository)).expect("an address");
+            let store: Arc<dyn Store> =
+                Arc::new(GitStore::open(&address).await.expect("an empty repository"));
+            let foreign = Some(Box::new(Pusher(Arc::new(repository.person()))) as Box<dyn ForeignWriter>);
+            Subject { store, foreign, kept: Box::new(repository) }
+        }
+        .boxed()
+    })
+}
+
+/// Somebody with a clone.
+struct Pusher(Arc<Person>);
+
+#[async_trait]
+impl ForeignWriter for Pusher {
+    async fn write(&self, transaction: &[ForeignWrite]) {
+        let (person, writes) = (self.0.clone(), transaction.to_vec());
+        let written = tokio::task::spawn_blocking(move || {
+            let files =
+                writes.iter().map(|write| (&*write.key, write.value.as_ref().map(|(_, text)| &**text)));
+            person.change(&files.collect::<Vec<_>>());
+        });
+        written.await.expect("it is pushed");
     }
 }
 

@@ -39,6 +39,7 @@ mod file_server;
 mod file_writer;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod git;
 mod hostile;
 mod laws;
 mod mirror;

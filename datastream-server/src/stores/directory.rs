@@ -239,6 +239,7 @@ impl Place for Directory {
     type Version = Version;
     type Turn = Turn;
 
+    const NESTS: bool = false;
     const READERS: usize = 16;
 
     async fn list(&self) -> Result<Listing<Version>, StoreError> {

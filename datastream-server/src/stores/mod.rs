@@ -4,10 +4,13 @@
 //! - [`directory`]: a folder with a file for each setting, open to editors and scripts;
 //! - [`sqlite`]: a table in a SQLite file, durable, and open to other writers;
 //! - `s3` (feature `object`): an S3-compatible bucket with an object for each setting;
+//! - `git` (feature `git`): a branch of a git repository, on this machine or elsewhere;
 //! - `postgres` (feature `postgres`): a table in a PostgreSQL database, served by as many servers as there are.
 
 #[cfg(feature = "directory")]
 pub mod directory;
+#[cfg(feature = "git")]
+pub mod git;
 pub mod memory;
 
 pub use memory::MemoryStore;
@@ -25,7 +28,7 @@ pub mod s3;
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sweep;
-#[cfg(feature = "directory")]
+#[cfg(any(feature = "directory", feature = "git"))]
 mod types_file;
 
 /// The shortest interval at which a store is looked at.
@@ -44,7 +47,7 @@ fn poll_interval(text: &str) -> Result<std::time::Duration, String> {
 }
 
 /// The file extension of a key, with its dot, if it names a type.
-#[cfg(any(feature = "directory", feature = "object"))]
+#[cfg(any(feature = "directory", feature = "git", feature = "object"))]
 fn extension(key: &str) -> Option<&str> {
     let name = key.rsplit('/').next()?;
     let extension = &name[name.rfind('.')?..];

@@ -23,7 +23,7 @@ use futures_util::future::BoxFuture;
 use crate::store::{Abilities, HistoryQuery, Store};
 
 /// How long a law may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A fresh, empty store to try a law on.
 pub struct Subject {
@@ -81,6 +81,7 @@ impl Law {
             Claim::Store | Claim::History | Claim::Foreign => true,
             Claim::Batches | Claim::ForeignBatches => abilities.batches,
             Claim::OneKey => !abilities.batches,
+            Claim::Files => !abilities.nesting,
             Claim::Forgetting => abilities.forgets_history,
         }
     }
@@ -92,6 +93,7 @@ enum Claim {
     Store,
     Batches,
     OneKey,
+    Files,
     History,
     Forgetting,
     Foreign,
@@ -151,6 +153,9 @@ pub const LAWS: &[Law] = laws! {
     OneKey commits {
         several_keys_are_refused
     }
+    Files commits {
+        a_file_and_a_folder_of_one_name_are_refused
+    }
     Store commits {
         a_refusal_names_its_key
         what_is_always_wrong_is_told_first
@@ -199,8 +204,8 @@ pub const LAWS: &[Law] = laws! {
     }
 };
 
-/// Tries every law on stores that `open` makes, and says what became of each. A law that takes longer than a minute is
-/// broken.
+/// Tries every law on stores that `open` makes, and says what became of each. A law that takes longer than two minutes
+/// is broken.
 ///
 /// # Panics
 ///
@@ -215,7 +220,7 @@ pub async fn run(open: Open) -> Vec<(&'static str, Outcome)> {
     let mut outcomes = Vec::new();
     for law in LAWS {
         let is_there = match law.claim {
-            Claim::Store | Claim::Batches | Claim::OneKey => true,
+            Claim::Store | Claim::Batches | Claim::OneKey | Claim::Files => true,
             Claim::History | Claim::Forgetting => has_history,
             Claim::Foreign | Claim::ForeignBatches => has_foreign,
         };

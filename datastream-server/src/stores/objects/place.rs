@@ -17,6 +17,8 @@ pub(in crate::stores) trait Place: Send + Sync + 'static {
     /// What a commit has for its time, so that of several programs which write here with this code one does at a time.
     type Turn: Send;
 
+    /// Whether `a` can be beside `a/b`.
+    const NESTS: bool;
     /// How many objects are read at once.
     const READERS: usize;
 

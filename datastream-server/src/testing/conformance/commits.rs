@@ -152,6 +152,21 @@ pub(super) async fn several_keys_are_refused(open: Open) {
     commit(&store, [put("a", 1)]).await;
 }
 
+/// Either way round, and whatever is there stays.
+pub(super) async fn a_file_and_a_folder_of_one_name_are_refused(open: Open) {
+    let Subject { store, kept: _kept, .. } = open().await;
+    commit(&store, [put("a", 1)]).await;
+    commit(&store, [put("b/c/d", 1)]).await;
+    let end = head(&store).await;
+    for key in ["a/b", "a/b/c", "b", "b/c"] {
+        let refusal = refused(&store, put(key, 2)).await;
+        assert!(matches!(refusal, Refused::InTheWay { .. }), "{key}: {refusal:?}");
+    }
+    assert_eq!(head(&store).await, end);
+    commit(&store, [Operation::delete("a")]).await;
+    commit(&store, [put("a/b", 2)]).await;
+}
+
 /// So that of ten thousand the author finds the one.
 pub(super) async fn a_refusal_names_its_key(open: Open) {
     let Subject { store, kept: _kept, .. } = open().await;

@@ -60,7 +60,7 @@ pub(super) async fn a_foreign_write_of_what_stands_is_no_change(open: Open) {
     let end = commit(&store, [put("a", 1)]).await;
     foreign.write(&[write("a", 1)]).await;
     foreign.write(&[delete("absent")]).await;
-    store.refresh().await.expect("it can look");
+    store.refresh().await.expect("it can be looked at");
     assert!(changes(&store, &end).await.changes.is_empty());
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn a_commit_is_decided_by_what_others_wrote(open: Open) {
 pub(super) async fn a_foreign_write_is_in_the_history(open: Open) {
     let (store, foreign, _kept) = opened(open).await;
     foreign.write(&[write("a", 1)]).await;
-    store.refresh().await.expect("it can look");
+    store.refresh().await.expect("it can be looked at");
     let query = HistoryQuery { of: None, before: None, limit: 10, bytes: usize::MAX };
     let Some(page) = store.history(query).await.expect("history") else { return };
     let [only] = &page.changes[..] else { panic!("one change: {page:?}") };
