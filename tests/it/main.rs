@@ -55,6 +55,8 @@ mod postgres_crowd;
 mod process;
 mod proxy;
 mod pushers;
+#[cfg(target_os = "linux")]
+mod s3;
 mod scripted;
 mod server_calls;
 mod server_delivery;
@@ -73,6 +75,8 @@ mod store_directory;
 mod store_memory;
 #[cfg(target_os = "linux")]
 mod store_postgres;
+#[cfg(target_os = "linux")]
+mod store_s3;
 mod store_sqlite;
 mod strangers;
 mod wire;
