@@ -103,8 +103,8 @@ async fn d50_a_read_that_fails_is_made_again() {
     let (server, store) = served().await;
     server.bucket.plant("app/a", "1");
     server.bucket.plant("app/b", "1");
-    // More often than one look asks again.
-    server.bucket.fail(Asked::Get, 1, 6, Fault::Error("InternalError"));
+    // One that is not asked again within a look.
+    server.bucket.fail(Asked::Get, 1, 1, Fault::Error("InvalidToken"));
     let before = head(&store).await;
     store.refresh().await.expect_err("one cannot be read");
     assert_eq!(known(&store).await, [], "and so none is shown");

@@ -88,6 +88,28 @@ async fn a_bucket_that_is_busy_is_waited_for() {
     commit(&store, Operation::put("a", "int", "2")).await;
 }
 
+/// Nothing waits for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_is_silent_is_given_up() {
+    let (server, store) = served().await;
+    commit(&store, Operation::put("a", "int", "1")).await;
+    server.bucket.fail(Asked::List, 0, usize::MAX, Fault::Silence);
+    server.bucket.fail(Asked::Put, 0, 1, Fault::Silence);
+    let before = head(&store).await;
+    let (looked, written) = tokio::join!(
+        tokio::time::timeout(Duration::from_secs(30), store.refresh()),
+        tokio::time::timeout(
+            Duration::from_secs(30),
+            store.commit(Commit::one(Operation::put("a", "int", "2")))
+        ),
+    );
+    looked.expect("a look is given up").expect_err("it is silent");
+    assert!(is_unavailable(written.expect("a write is given up")));
+    assert_eq!((head(&store).await, known(&store).await), (before, vec![setting("a", "int", "1")]));
+    server.bucket.heal();
+    commit(&store, Operation::put("a", "int", "2")).await;
+}
+
 /// Nobody waits for it, and what is written meanwhile is not set back by the list that was under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_list_sets_nothing_back() {
@@ -118,7 +140,7 @@ async fn a_slow_list_sets_nothing_back() {
     assert_eq!(changes(&store, &before).await.changes.len(), 4, "and none comes twice");
 }
 
-/// Of a bucket that does not answer at all it is known how long; a dropped call is whole or absent.
+/// A call that is dropped is whole or absent, and the log knows which.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_who_leaves_leaves_nothing_half() {
     let (server, store) = served().await;
