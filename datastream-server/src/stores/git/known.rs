@@ -168,7 +168,7 @@ impl Known {
         let difference = types.difference(&self.types);
         let before = std::mem::replace(&mut self.types, types);
         let mut concerned = BTreeMap::new();
-        for name in difference.names() {
+        for name in &difference {
             for (key, latest) in self.named(name) {
                 if before.type_of(key) != self.types.type_of(key) {
                     concerned.insert(key.clone(), latest.content.clone());
