@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::extension;
 use datastream::key::{ancestors, shown};
+use datastream::value::same_type;
 use toml_edit::{Document, DocumentMut, Item, Key, RawString, Table, TableLike, TomlError, value};
 
 /// Where it lies: at the root of what the store keeps. It is no setting.
@@ -59,19 +60,25 @@ impl TypesFile {
         self.types.get(key).or_else(prefix).cloned().unwrap_or_else(|| extension(key).unwrap_or(PLAIN).into())
     }
 
-    /// Makes `value_type` the type of `key`: with an entry, where nothing else says so. Returns whether that changed the text.
+    /// Makes `value_type` the type of `key`: with an entry, where nothing else says so. Of an extension it is enough that it
+    /// means the same: `app.json` needs no entry to be `json`. Returns whether that changed the text.
     pub(super) fn set(&mut self, key: &str, value_type: &str) -> bool {
+        if self.types.get(key).is_some_and(|held| **held == *value_type) {
+            return false;
+        }
         let had = self.types.remove(key);
-        let said = self.type_of(key);
-        if *said == *value_type {
+        if self.says(key, value_type) {
             return had.is_some_and(|_| self.take_out(key));
         }
         self.types.insert(key.to_owned(), value_type.into());
-        if had.as_deref() == Some(value_type) {
-            return false;
-        }
         self.write(key, value_type);
         true
+    }
+
+    /// Whether a file of that name needs nothing more to be of this type.
+    pub(super) fn says(&self, key: &str, value_type: &str) -> bool {
+        let said = self.type_of(key);
+        *said == *value_type || extension(key) == Some(&*said) && same_type(&said, value_type)
     }
 
     /// Takes out the entry of `key` itself. Returns whether there was one.
@@ -247,8 +254,9 @@ mod tests {
     #[test]
     fn an_entry_that_says_nothing_new_goes() {
         let mut file = TypesFile::default();
-        assert!(file.set("a.json", "json"));
-        assert_eq!(file.to_string(), "[types]\n\"a.json\" = \"json\"\n");
+        assert!(!file.set("a.json", "json"), "its extension means that");
+        assert!(file.set("a.json", "string"));
+        assert_eq!(file.to_string(), "[types]\n\"a.json\" = \"string\"\n");
         assert!(file.set("a.json", ".json"));
         assert_eq!(file.to_string(), "[types]\n");
         assert!(!file.set("a", "text/plain"));

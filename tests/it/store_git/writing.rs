@@ -37,6 +37,19 @@ async fn a_batch_is_one_commit_with_its_author_and_its_reason() {
     assert_eq!(repository.git(&["log", "-1", "--format=%s|%an", "main"]), "Set c|datastream");
 }
 
+/// A client that writes JSON, or a text, into a file of that kind leaves no trace in the types file.
+#[tokio::test]
+async fn an_extension_says_the_type_and_needs_no_entry() {
+    let repository = Repository::holding(&[("app.json", "{}"), ("README.md", "x")]);
+    let store = opened(&repository).await;
+    commit(&store, [Operation::put("app.json", "json", "[1]"), Operation::put("README.md", "string", "y")])
+        .await;
+    assert_eq!(held(&store, "app.json").await.as_deref(), Some(".json:[1]"));
+    let end = commit(&store, [Operation::put("new.json", "json", "1")]).await;
+    assert_eq!(commit(&store, [Operation::put("new.json", "json", "1")]).await, end, "it stands");
+    assert_eq!(repository.git(&["ls-tree", "-r", "--name-only", "main"]), "README.md\napp.json\nnew.json");
+}
+
 /// Each value has the type that it had when it was written.
 #[tokio::test]
 async fn the_history_tells_the_types_of_its_time() {

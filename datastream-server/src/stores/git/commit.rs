@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use datastream::key::{self, shown};
 use datastream::position::Position;
+use datastream::value::same_type;
 
 use super::branch::Branch;
 use super::command::Failure;
@@ -14,7 +15,7 @@ use super::log::Kind;
 use super::object::Oid;
 use super::origin::{HERE, Pushed};
 use super::request;
-use crate::operation::{Commit, Effect, Operation, Refused};
+use crate::operation::{Commit, Effect, Held, Operation, Refused};
 use crate::retry::Pauses;
 use crate::store::{CommitError, StoreError};
 use crate::stores::types_file::{self, TypesFile};
@@ -115,7 +116,9 @@ impl Branch {
         let mut changes = Vec::new();
         for operation in &commit.operations {
             let refused = |why| CommitError::from(why).of(&operation.key);
-            let effect = operation.decide(known.held(&operation.key).as_ref()).map_err(refused)?;
+            let held = known.held(&operation.key);
+            let effect = operation.decide(held.as_ref()).map_err(refused)?;
+            let effect = unless_it_stands(&known, &operation.key, held, effect);
             let revision = known.revision_of(&operation.key);
             if effect != Effect::Stands && first.is_some_and(|first| revision > first) {
                 return Err(refused(Refused::Conflict { revision }));
@@ -148,6 +151,15 @@ enum Decided {
     /// Nothing is to be done; where it stands.
     Stands(Position),
     Write(Plan),
+}
+
+/// A value whose file would stay as it is stands, although its type has another name.
+fn unless_it_stands(known: &Known, key: &str, held: Option<Held>, effect: Effect) -> Effect {
+    let Effect::Write(stored) = &effect else { return effect };
+    let is_same = held
+        .and_then(|held| held.value)
+        .is_some_and(|held| held.value == stored.value && same_type(&held.value_type, &stored.value_type));
+    if is_same && known.types().says(key, &stored.value_type) { Effect::Stands } else { effect }
 }
 
 /// Whether git, on some file system, could take a part of a path for something of its own. The key grammar leaves out `.git`
