@@ -191,10 +191,10 @@ fn the_updater_says_what_is_wrong_and_fails() {
 fn self_communication_lists_and_changes_what_it_serves_itself() {
     let mut program = Program::start("self_communication", &[]);
     for text in [
-        "capability: max_connections (int)",
-        "capability: name (string)",
-        "max_connections = 10",
-        "max_connections = 20",
+        "capability: ARCHITECTURE.md (.md)",
+        "README.md begins \"# datastream\"",
+        "README.md begins \"# Changed over the wire\"",
+        "git log: Say hello from the example",
     ] {
         program.says(text);
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datastream_server::store::{Abilities, Store};
 use datastream_server::stores::git::{Address, GitStore};
 use datastream_server::stores::sqlite::SqliteStore;
-use datastream_server::stores::{MemoryStore, directory};
+use datastream_server::stores::{MemoryStore, directory, s3};
 use datastream_server::testing::conformance::{
     self, ForeignWrite, ForeignWriter, LAWS, Open, Outcome, Subject,
 };
@@ -32,6 +32,7 @@ async fn d34_every_store_that_is_offered_keeps_the_laws_that_it_claims() {
         ("memory", memory(), all, false),
         ("sqlite", sqlite(), all, true),
         ("directory", directory(), Abilities { batches: false, nesting: false, ..all }, true),
+        ("s3", s3(), Abilities { batches: false, ..all }, true),
         ("postgres", postgres(&cluster), all, true),
         ("git", git(Repository::local), kept, true),
         ("git remote", git(|repository| repository.remote("mirror.git")), kept, true),
@@ -115,6 +116,18 @@ fn directory() -> Open {
     })
 }
 
+fn s3() -> Open {
+    Arc::new(|| {
+        async {
+            let server = crate::s3::Server::start().await;
+            let store = s3::open(&server.store("")).await.expect("an empty bucket");
+            let foreign = Some(Box::new(Uploader(server.tool())) as Box<dyn ForeignWriter>);
+            Subject { store, foreign, kept: Box::new(server) }
+        }
+        .boxed()
+    })
+}
+
 fn postgres(cluster: &Cluster) -> Open {
     let cluster = cluster.clone();
     Arc::new(move || {
@@ -141,6 +154,21 @@ fn git(store: fn(&Repository) -> String) -> Open {
         }
         .boxed()
     })
+}
+
+/// A tool that writes objects.
+struct Uploader(crate::s3::Tool);
+
+#[async_trait]
+impl ForeignWriter for Uploader {
+    async fn write(&self, writes: &[ForeignWrite]) {
+        for ForeignWrite { key, value } in writes {
+            match value {
+                Some((value_type, text)) => self.0.put(key, Some(value_type), text).await,
+                None => self.0.delete(key).await,
+            }
+        }
+    }
 }
 
 /// Somebody with a clone.

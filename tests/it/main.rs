@@ -60,6 +60,8 @@ mod postgres_crowd;
 mod process;
 mod proxy;
 mod pushers;
+#[cfg(target_os = "linux")]
+mod s3;
 mod scripted;
 mod server_calls;
 mod server_delivery;
@@ -80,6 +82,8 @@ mod store_git_remote;
 mod store_memory;
 #[cfg(target_os = "linux")]
 mod store_postgres;
+#[cfg(target_os = "linux")]
+mod store_s3;
 mod store_sqlite;
 mod strangers;
 mod wire;

@@ -2,10 +2,13 @@
 
 mod refusing;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use datastream_client::Client;
 use datastream_server::Config;
 use datastream_server::stores::sqlite::SqliteStore;
 use datastream_server::testing::TestServer;
@@ -131,6 +134,43 @@ fn an_export_is_in_order_and_says_the_types() {
     assert_eq!(exported(&server, &["pool/", "-o", "json"]), below);
     assert_eq!(exported(&server, &["none/", "-o", "json"]), "{}\n");
     assert_eq!(exported(&TestServer::start(), &["-o", "json"]), "{}\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_is_one_state_while_everything_changes() {
+    let server = TestServer::start();
+    let client = Client::connect(server.url());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writing = tokio::spawn({
+        let (client, is_over) = (client.clone(), is_over.clone());
+        async move {
+            let mut number = 0_i64;
+            while !is_over.load(Ordering::Relaxed) {
+                number += 1;
+                let keys = ["top", "a/x", "a/y/z", "b/x"];
+                let commit = keys.iter().fold(client.commit(), |commit, key| commit.put(key, number));
+                commit.send().await.expect("it is durable");
+            }
+            number
+        }
+    });
+    while client.capabilities().await.expect("it lists").is_empty() {}
+    let mut seen = BTreeSet::new();
+    for _ in 0..20 {
+        let exporting = server.url();
+        let text = tokio::task::spawn_blocking(move || {
+            said(datastream(&exporting, &["export"]).output().expect("it can be run"), 0).0
+        });
+        let text = text.await.expect("it ends");
+        let values: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.split_once("value = ").map(|(_, value)| value.to_owned()))
+            .collect();
+        assert!(values.len() == 4 && values.iter().all(|value| *value == values[0]), "{text}");
+        seen.extend(values);
+    }
+    is_over.store(true, Ordering::Relaxed);
+    assert!(writing.await.expect("it ends") > 20 && seen.len() > 10, "little has changed");
 }
 
 /// A client may ask for 10,000 keys at once.

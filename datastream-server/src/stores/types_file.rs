@@ -10,7 +10,9 @@
 //! Of the entries that speak of a key the longest counts; where none does, its file extension, if that names a type; else it
 //! is plain text. Only entries are edited here: comments and order are those of whoever wrote the file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+#[cfg(feature = "git")]
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,14 +79,14 @@ impl TypesFile {
         self.types.remove(key).is_some_and(|_| self.take_out(key))
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "a folder compares the type of each key"))]
-    /// The keys of which this file and `other` may say another type.
-    pub(super) fn difference(&self, other: &Self) -> Difference {
+    /// The entries of which this file and `other` say something else: keys, and prefixes with their `/`.
+    #[cfg(feature = "git")]
+    pub(super) fn difference(&self, other: &Self) -> BTreeSet<String> {
         let differ =
             |(name, value_type): &(&String, &Arc<str>), of: &Self| of.types.get(*name) != Some(*value_type);
         let here = self.types.iter().filter(|entry| differ(entry, other));
         let there = other.types.iter().filter(|entry| differ(entry, self));
-        Difference { names: here.chain(there).map(|(name, _)| name.clone()).collect() }
+        here.chain(there).map(|(name, _)| name.clone()).collect()
     }
 
     fn table(&mut self) -> &mut dyn TableLike {
@@ -131,27 +133,6 @@ impl TypesFile {
 impl fmt::Display for TypesFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.document.fmt(f)
-    }
-}
-
-/// The entries that differ between two of these files.
-#[cfg_attr(not(test), allow(dead_code))]
-#[derive(Debug)]
-pub(super) struct Difference {
-    names: BTreeSet<String>,
-}
-
-#[cfg_attr(not(test), allow(dead_code))]
-impl Difference {
-    /// Their names: keys, and prefixes with their `/`.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(String::as_str)
-    }
-
-    #[cfg(test)]
-    /// Whether one of the entries is about `key`.
-    pub(super) fn concerns(&self, key: &str) -> bool {
-        self.names.contains(key) || ancestors(key).any(|prefix| self.names.contains(prefix))
     }
 }
 
@@ -273,18 +254,16 @@ mod tests {
         assert!(!file.set("a", "text/plain"));
     }
 
+    #[cfg(feature = "git")]
     #[test]
     fn what_two_files_say_otherwise_is_found() {
         let (before, mut after) = (file(), file());
+        assert!(before.difference(&after).is_empty());
         after.set("http/timeout", "int");
-        after.remove("limits/soft/");
-        let difference = before.difference(&after);
-        for (key, concerned) in
-            [("http/timeout", true), ("limits/soft/x", true), ("limits/x", false), ("http", false)]
-        {
-            assert_eq!(difference.concerns(key), concerned, "{key}");
-        }
-        assert!(!before.difference(&before).concerns("http/timeout"));
+        after.remove("limits/name");
+        after.set("new", "int");
+        let expected = ["http/timeout", "limits/name", "new"].map(str::to_owned);
+        assert_eq!(before.difference(&after), expected.into());
     }
 
     #[test]

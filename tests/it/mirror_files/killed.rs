@@ -16,7 +16,7 @@ const KEYS: usize = 1_000;
 /// Between two commits, and between two readings: the mirror needs the processor too.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// However slow the disk is. Those that live to show a state live longer.
+/// So that the test takes a minute at most, however slow the disk is.
 const LONGEST_LIFE: Duration = Duration::from_millis(600);
 
 /// How often the mirror is killed: `DATASTREAM_KILLS`, or the size of the gate.
@@ -57,8 +57,8 @@ fn a_killed_mirror_leaves_one_whole_state() {
         for round in 0..kills() {
             let before = fs::read_link(place.dir()).expect("it is there");
             let mirror = Mirror::start(&place, &server.url(), &[]);
-            // Every other one lives to show a state, and is killed some time after.
-            if round % 2 == 1 {
+            // Every fifth one lives to show a state, however slow the disk is, and is killed some time after.
+            if round % 5 == 0 {
                 await_that("another state", || fs::read_link(place.dir()).is_ok_and(|now| now != before));
             }
             std::thread::sleep(moment(usual));
@@ -79,7 +79,7 @@ fn a_killed_mirror_leaves_one_whole_state() {
         read(&tally.numbers),
         read(&tally.overtaken),
     );
-    assert!(read(&tally.numbers) > kills() as u64 / 5, "the directory has hardly changed");
+    assert!(read(&tally.numbers) > kills() as u64 / 10, "the directory has hardly changed");
 }
 
 /// Ends the threads, however the test ends.

@@ -30,7 +30,7 @@ exec "$@"
 "#;
 
 /// A program that runs in a folder; ended when dropped.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     watcher: ChildStdin,
     last: &'static str,
@@ -38,7 +38,7 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Runs a command in `folder`, where it logs to `log`. The signal `last` ends it at once.
-    pub(super) fn spawn(command: &Command, folder: &Path, last: &'static str) -> Self {
+    pub(crate) fn spawn(command: &Command, folder: &Path, last: &'static str) -> Self {
         let log = File::options().append(true).create(true).open(folder.join("log")).expect("a log");
         let mut watched = Command::new("sh");
         watched.args(["-c", WATCHED]).arg(folder).arg(last);

@@ -24,8 +24,11 @@ mod wait;
 
 pub(crate) use self::certificates::Certificates;
 pub(crate) use self::cluster::Cluster;
+pub(crate) use self::daemon::Daemon;
 pub(crate) use self::database::Database;
 pub(crate) use self::pooler::Pooler;
+pub(crate) use self::port::free as free_port;
 pub(crate) use self::psql::psql;
 pub(crate) use self::setup::Setup;
 pub(crate) use self::standby::Standby;
+pub(crate) use self::wait::until;

@@ -11,7 +11,7 @@ const COUNT: u16 = 10_000;
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A port of this machine on which nobody listens, and that this process returns once.
-pub(super) fn free() -> u16 {
+pub(crate) fn free() -> u16 {
     // Test programs that run side by side look in different places.
     let start = std::process::id().wrapping_mul(101);
     let mut ports = std::iter::repeat_with(|| {

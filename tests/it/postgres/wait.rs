@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until there is something to return; fails the test when the deadline passes.
-pub(super) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = poll() {

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use datastream::key::shown;
 use datastream_client::{ClientBuilder, Held};
 use serde_json::json;
 
 use crate::args::{Export, FileFormat};
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::output::{Format, Output};
+use crate::progress;
 use crate::replace::Target;
-use crate::{progress, whole};
+use crate::whole::{self, Whole};
 
 /// How a file begins that may hold comments.
 const HEADER: &str = "\
@@ -36,13 +38,28 @@ pub(crate) async fn export(
         FileFormat::Toml => toml(&whole.settings),
         FileFormat::Json => json(&whole.settings),
     };
-    let Some(target) = target else { return output.raw(text.as_bytes()) };
+    let Some(target) = target else {
+        output.raw(text.as_bytes())?;
+        return report(&whole);
+    };
     target.replace(text.as_bytes())?;
     let count = whole.settings.len();
-    let revision = whole.position.map(|position| position.revision);
+    let revision = whole.position.as_ref().map(|position| position.revision);
     let at = revision.map(|revision| format!(", as of revision {revision}")).unwrap_or_default();
     let json = json!({ "exported": count, "revision": revision });
-    output.done(&json, &format!("{count} exported{at}"))
+    output.done(&json, &format!("{count} exported{at}"))?;
+    report(&whole)
+}
+
+/// Names what the server lists and no file can hold.
+fn report(whole: &Whole) -> Result<(), Failure> {
+    for (key, rule) in &whole.left_out {
+        anstream::eprintln!("left out: {}: {rule}", shown(key));
+    }
+    match whole.left_out.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(Code::Other, format!("{count} left out, for the reasons above"))),
+    }
 }
 
 fn format(export: &Export, output: Format) -> FileFormat {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use datastream::key::{Selector, shown};
+use datastream::key::{self, KeyError, Selector, shown};
 use datastream::position::Position;
-use datastream_client::{Client, ClientBuilder, Entries, Held, Snapshot, Unavailable, Watch};
+use datastream_client::{Capability, Client, ClientBuilder, Entries, Held, Snapshot, Unavailable, Watch};
 
 use crate::failure::{Code, Failure};
 use crate::{Reached, misuse, reach};
@@ -25,7 +25,12 @@ pub(crate) struct Whole {
     /// `None` if it has none, as one of the original.
     pub(crate) position: Option<Position>,
     pub(crate) settings: BTreeMap<String, Arc<Held>>,
+    /// What the server lists and is no key, with the rule that it breaks.
+    pub(crate) left_out: BTreeMap<String, KeyError>,
 }
+
+/// What the original's store in a bucket lists beside the keys.
+const DIRECTORY: &str = "directory";
 
 /// Reads all settings, or those below a prefix.
 pub(crate) async fn read(server: &ClientBuilder, prefix: Option<&str>) -> Result<Whole, Failure> {
@@ -83,14 +88,15 @@ impl<'a> Following<'a> {
     async fn listed(&mut self, client: &Client, prefix: &str, who: Reached) -> Result<Whole, Failure> {
         let mut known = BTreeSet::new();
         for _ in 0..ATTEMPTS {
-            let listed = client.capabilities().await?;
-            let keys = listed.iter().map(|capability| &*capability.key).filter(|key| key.starts_with(prefix));
+            let mut listed = client.capabilities().await?;
+            listed.retain(|one| one.key.starts_with(prefix) && one.value_type != DIRECTORY);
+            let (keys, left_out) = checked(listed);
             // One of the original follows keys only.
             let entry = |key| if who == Reached::Current { outermost(key) } else { key };
-            let entries: BTreeSet<String> = keys.map(|key| entry(key).to_owned()).collect();
+            let entries: BTreeSet<String> = keys.iter().map(|key| entry(key).to_owned()).collect();
             let new: Vec<_> = entries.difference(&known).map(String::as_str).collect();
             if new.is_empty() {
-                return self.together().await;
+                return Ok(Whole { left_out, ..self.together().await? });
             }
             self.state(new).await?;
             known.extend(entries);
@@ -124,7 +130,7 @@ impl<'a> Following<'a> {
             let position = snapshots.first().and_then(|first| first.position());
             if snapshots.iter().all(|snapshot| snapshot.position() == position) {
                 let settings = snapshots.iter().flat_map(|snapshot| held(snapshot)).collect();
-                return Ok(Whole { position: position.cloned(), settings });
+                return Ok(Whole { position: position.cloned(), settings, left_out: BTreeMap::new() });
             }
             if began.elapsed() > TOGETHER {
                 let why = "more than 9,000 keys at the top change too often to be read as one";
@@ -165,6 +171,18 @@ impl Watching {
         }
         Ok(())
     }
+}
+
+/// The keys of a list, and what stands in it that is none.
+fn checked(listed: Vec<Capability>) -> (Vec<String>, BTreeMap<String, KeyError>) {
+    let (mut keys, mut left_out) = (Vec::new(), BTreeMap::new());
+    for Capability { key, .. } in listed {
+        match key::check(&key) {
+            Ok(()) => keys.push(key),
+            Err(rule) => _ = left_out.insert(key, rule),
+        }
+    }
+    (keys, left_out)
 }
 
 fn held(snapshot: &Snapshot) -> impl Iterator<Item = (String, Arc<Held>)> {

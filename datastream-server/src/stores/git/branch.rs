@@ -106,8 +106,8 @@ impl Branch {
     pub(super) async fn take_in(&self, head: Oid) -> Result<(), Failure> {
         {
             let _looking = self.looking.lock().await;
-            let known = self.known().head();
-            if self.known().revision_at(head).is_some() || self.advance(known, head).await? {
+            let known = self.known().chain.head();
+            if self.known().chain.revision_of(head).is_some() || self.advance(known, head).await? {
                 self.answered();
                 self.bell.notify_one();
                 return Ok(());
@@ -117,7 +117,7 @@ impl Branch {
     }
 
     async fn look_now(&self) -> Result<(), Failure> {
-        let known = self.known().head();
+        let known = self.known().chain.head();
         let head = self.origin.head(known).await?;
         if head == known {
             return Ok(());
@@ -160,7 +160,7 @@ impl Branch {
     async fn replace(&self, head: Option<Oid>) -> Result<(), Failure> {
         let branch = &self.origin.branch;
         match head {
-            Some(_) if self.known().head().is_none() => {}
+            Some(_) if self.known().chain.head().is_none() => {}
             Some(_) => tracing::warn!(branch, "the branch was set to another history: reading it anew"),
             None => tracing::warn!(branch, "the branch was deleted: there are no settings any more"),
         }
@@ -182,7 +182,7 @@ async fn whole(origin: &Origin, head: Option<Oid>) -> Result<Known, Failure> {
         known.note(&commit, types.as_deref());
         if told.elapsed() > PROGRESS {
             told = Instant::now();
-            tracing::info!(commits = known.revision(), "reading the history of the branch");
+            tracing::info!(commits = known.chain.revision(), "reading the history of the branch");
         }
     }
     let blobs = contents(&mut objects, known.unread()).await?;

@@ -65,9 +65,9 @@ impl Branch {
                 tokio::time::sleep(pauses.next_jittered()).await;
             }
             self.look().await.map_err(StoreError::from)?;
-            first.get_or_insert_with(|| self.known().revision());
+            first.get_or_insert_with(|| self.known().chain.revision());
         }
-        Err(Refused::Conflict { revision: self.known().revision() }.into())
+        Err(Refused::Conflict { revision: self.known().chain.revision() }.into())
     }
 
     /// Moves the branch. Where it is not known whether that was done, finds out.
@@ -84,7 +84,7 @@ impl Branch {
             .map_err(|_| writing(Failure::Said { command: "push".to_owned(), said: failure.to_string() }))?;
         let (is_there, head) = {
             let known = self.known();
-            (known.revision_at(new).is_some(), known.head())
+            (known.chain.revision_of(new).is_some(), known.chain.head())
         };
         match is_there {
             true => Ok(Pushed::Done),
@@ -98,9 +98,9 @@ impl Branch {
     async fn arrived(&self, new: Oid) -> Result<Position, CommitError> {
         self.take_in(new).await.map_err(StoreError::from)?;
         let known = self.known();
-        let revision = known.revision_at(new);
+        let revision = known.chain.revision_of(new);
         let gone = || StoreError::Unavailable("the branch was set to another history meanwhile".into());
-        Ok(known.position(revision.ok_or_else(gone)?))
+        Ok(known.chain.position(revision.ok_or_else(gone)?))
     }
 
     /// What is to be done, by what is known now. `first` is the revision that stood when the call looked first: what came
@@ -110,7 +110,7 @@ impl Branch {
         if let Some(request) = &commit.request
             && let Some(revision) = known.requests.applied(request)?
         {
-            return Ok(Decided::Stands(known.position(revision)));
+            return Ok(Decided::Stands(known.chain.position(revision)));
         }
         let mut changes = Vec::new();
         for operation in &commit.operations {
@@ -203,7 +203,7 @@ fn plan(known: &Known, changes: Vec<(&Operation, Effect)>) -> Plan {
     if is_retyped {
         files.push((types_file::NAME.to_owned(), Some((Kind::Regular, types.to_string().into()))));
     }
-    Plan { base: known.head(), files }
+    Plan { base: known.chain.head(), files }
 }
 
 /// What fast-import reads: a commit, the question for its name, and the end of the ref that it needs for a moment.

@@ -18,6 +18,7 @@ use object_store::client::{
 };
 use object_store::{BackoffConfig, ClientOptions, RetryConfig, StaticCredentialProvider};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::Instant;
 
 use super::address::{Address, Credentials};
 use super::error::{Failure, OpenError};
@@ -32,8 +33,8 @@ const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
 const LIMIT: Duration = Duration::from_secs(30);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const READ_LIMIT: Duration = Duration::from_secs(10);
-/// How many times what only reads is asked, and the waits between.
-const ATTEMPTS: usize = 6;
+/// How long what only reads is asked again, and the waits between.
+const PATIENCE: Duration = Duration::from_secs(8);
 const PAUSES: Pauses = Pauses::between(Duration::from_millis(100), Duration::from_secs(3));
 /// The most of an error, or of a page of a list, that is read.
 const TEXT_BYTES: usize = 16 << 20;
@@ -117,17 +118,16 @@ impl Client {
 
     /// Asks what changes nothing, again while the bucket is busy or out of reach.
     pub(super) async fn ask(&self, request: &Request<'_>, most: usize) -> Result<Answer, Failure> {
-        let mut pauses = PAUSES;
-        for _ in 1..ATTEMPTS {
+        let (mut pauses, began) = (PAUSES, Instant::now());
+        loop {
             match self.once(request, most).await {
-                Err(failure) if failure.may_pass() => {
-                    tracing::debug!(%failure, key = request.key, "asking again");
+                Err(failure) if failure.may_pass() && began.elapsed() < PATIENCE => {
+                    tracing::debug!(%failure, "asking again");
                     tokio::time::sleep(pauses.next_jittered()).await;
                 }
                 answer => return answer,
             }
         }
-        self.once(request, most).await
     }
 
     async fn signed(&self, request: &Request<'_>) -> Result<HttpRequest, Failure> {
@@ -169,9 +169,9 @@ fn of_environment(
     bucket: &str,
     region: &str,
 ) -> Result<AwsCredentialProvider, OpenError> {
-    // The server that says so may not be there.
+    // The server that says so may not be there; while we serve, the next look asks again.
     let retry =
-        RetryConfig { max_retries: 1, retry_timeout: CONNECT_LIMIT, backoff: BackoffConfig::default() };
+        RetryConfig { max_retries: 0, retry_timeout: CONNECT_LIMIT, backoff: BackoffConfig::default() };
     let source = environment.with_bucket_name(bucket).with_region(region).with_retry(retry).build();
     Ok(source.map_err(|error| OpenError::NoCredentials(error.to_string()))?.credentials().clone())
 }

@@ -146,7 +146,8 @@ impl Folder {
 
     fn remove_all_but(&self, kept: [Option<u64>; 2]) -> io::Result<()> {
         let gone = self.numbers()?.into_iter().filter(|version| !kept.contains(&Some(*version)));
-        gone.map(|version| self.version(version)).try_for_each(fs::remove_dir_all)
+        // One that cannot be removed keeps none of the others.
+        gone.map(|version| fs::remove_dir_all(self.version(version))).fold(Ok(()), io::Result::and)
     }
 
     /// The versions that there are. What has another name is none of them, and stays.
@@ -177,21 +178,23 @@ fn place(dir: &Path) -> Result<(PathBuf, OsString), Failure> {
 
 /// What stands where the directory is to be. What is not ours is refused.
 fn look(link: &Path, versions: &OsString) -> Result<Found, Failure> {
-    let wrong = |why: &str| misuse(format!("{}: {why}", link.display()));
+    let failed = |error: io::Error| Failure::new(Code::Other, format!("{}: {error}", link.display()));
+    let not_ours = || {
+        let why = "it is there, and not of a mirror; name a directory that is not there, or move it away";
+        misuse(format!("{}: {why}", link.display()))
+    };
     let found = match fs::symlink_metadata(link) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) => return Err(wrong(&error.to_string())),
+        Err(error) => return Err(failed(error)),
     };
-    let not_ours = "it is there, and not of a mirror; name a directory that is not there, or move it away";
     if found.is_symlink() {
-        let target = fs::read_link(link).map_err(|error| wrong(&error.to_string()))?;
+        let target = fs::read_link(link).map_err(failed)?;
         let version = target.strip_prefix(versions).ok().and_then(Path::to_str).and_then(number);
-        return version.map(Found::Ours).ok_or_else(|| wrong(not_ours));
+        return version.map(Found::Ours).ok_or_else(not_ours);
     }
-    let is_empty = || fs::read_dir(link).is_ok_and(|mut entries| entries.next().is_none());
-    if !found.is_dir() || !is_empty() {
-        return Err(wrong(not_ours));
+    if !found.is_dir() || fs::read_dir(link).map_err(failed)?.next().is_some() {
+        return Err(not_ours());
     }
     let parent = link.parent().and_then(|parent| fs::metadata(parent).ok());
     if parent.is_some_and(|parent| parent.dev() != found.dev()) {
@@ -247,6 +250,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
+/// Makes the name of a file last.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }

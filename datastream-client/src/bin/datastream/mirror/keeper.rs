@@ -116,7 +116,12 @@ impl<'a> Keeper<'a> {
     }
 
     async fn show_newest(&mut self, output: &mut Output) -> Result<Option<Shown>, Failure> {
-        let Some(tree) = self.state() else { return Ok(None) };
+        let Some(tree) = self.state() else {
+            return match self.below.status().unavailable {
+                Some(why @ Unavailable::Denied { .. }) => Err(why.into()),
+                _ => Ok(None),
+            };
+        };
         let shown = self.show(tree).await?;
         self.told.trouble = None;
         self.tell(&shown, output);

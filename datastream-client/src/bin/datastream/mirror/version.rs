@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::folder::sync_parent;
 use super::tree::{LeftOut, Tree, folders};
 
 /// How many files are synced at once: those that wait together are often written together.
@@ -100,7 +101,8 @@ impl<'a> Version<'a> {
         sync_all(&self.written)?;
         let folders: Vec<_> = self.folders.iter().map(|folder| self.folder.join(folder)).collect();
         sync_all(&folders)?;
-        File::open(self.folder)?.sync_all()
+        File::open(self.folder)?.sync_all()?;
+        sync_parent(self.folder)
     }
 }
 
