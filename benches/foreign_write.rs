@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let watch = Client::connect(url).watch::<i64>("max_connections");
     let mut shell = Shell::open(&file);
     shell.run(".timeout 5000");
-    let took = runtime.block_on(propagation(watch, |value| {
+    let took = runtime.block_on(propagation(watch, WRITES, |value| {
         shell.run(&format!("UPDATE data SET value = {value} WHERE key = 'max_connections';"));
     }));
     let [p50, p99, most] = [took.len() / 2, took.len() * 99 / 100, took.len() - 1].map(|n| took[n]);

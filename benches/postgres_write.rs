@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let watch = Client::connect(url).watch::<i64>("max_connections");
     let url = database.url();
     let mut psql = Psql(Program::start(Command::new("psql").args(["-q", &url]).stdin(Stdio::piped())));
-    let took = runtime.block_on(propagation(watch.clone(), |value| {
+    let took = runtime.block_on(propagation(watch.clone(), WRITES, |value| {
         psql.run(&format!("UPDATE data SET value = '{value}' WHERE key = 'max_connections';"));
     }));
     let [p50, p99, most] = [took.len() / 2, took.len() * 99 / 100, took.len() - 1].map(|n| took[n]);

@@ -51,14 +51,18 @@ impl Drop for Program {
     }
 }
 
-/// How many values [`propagation`] writes.
+/// How many values are written where a write takes a few milliseconds.
 pub(crate) const WRITES: i64 = 200;
 
-/// Lets `write` write values, each after the handle showed the last one. Returns how long each took, the quickest first.
-pub(crate) async fn propagation(mut watch: Watch<i64>, mut write: impl FnMut(i64)) -> Vec<Duration> {
+/// Lets `write` write so many values, each after the handle showed the last one. Returns how long each took, the quickest first.
+pub(crate) async fn propagation(
+    mut watch: Watch<i64>,
+    writes: i64,
+    mut write: impl FnMut(i64),
+) -> Vec<Duration> {
     watch.ready().await.expect("the sample setting is there");
     let mut took = Vec::new();
-    for value in 1000..1000 + WRITES {
+    for value in 1000..1000 + writes {
         let began = Instant::now();
         write(value);
         let shown = async {
