@@ -21,10 +21,10 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Where the settings live: sqlite:FILE, or sqlite:FILE?table=NAME; file:FOLDER, with a file for each;
-    /// s3://BUCKET/PREFIX?endpoint=URL, with an object for each; postgres://USER@HOST/DATABASE?table=NAME, or postgres: for
-    /// what DATABASE_URL or the PG* variables say; git:FOLDER#BRANCH, or git+https://HOST/PATH#BRANCH; or memory: for none
-    /// of them to survive the process.
+    /// Where the settings live: sqlite:FILE, or sqlite:FILE?table=NAME; file:FOLDER, with a file for each; git:FOLDER#BRANCH,
+    /// or git+https://HOST/PATH#BRANCH; s3://BUCKET/PREFIX?endpoint=URL, with an object for each;
+    /// postgres://USER@HOST/DATABASE?table=NAME, or postgres: for what DATABASE_URL or the PG* variables say; or memory: for
+    /// none of them to survive the process.
     #[arg(
         long,
         env = "DATASTREAM_STORE",

@@ -202,7 +202,7 @@ pub(crate) fn store_failed(error: &StoreError) -> Status {
         ),
         StoreError::ReadOnly(_) => Status::with_error_details(
             Code::FailedPrecondition,
-            "the store is read-only",
+            "the store is read-only, or its rules refuse this: the log of the server says which",
             ErrorDetails::with_error_info("READ_ONLY", DOMAIN, HashMap::new()),
         ),
         StoreError::Corrupt(_) => Status::data_loss("the store is damaged: see the log of the server"),

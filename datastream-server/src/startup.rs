@@ -45,7 +45,9 @@ pub(crate) enum StartError {
     #[cfg(feature = "git")]
     #[error("{}", chain(.0))]
     Git(#[from] datastream_server::stores::git::OpenError),
-    #[error("this store has nothing that could be taken out: name a database with --store")]
+    #[error(
+        "this store adds nothing to a database that could be taken out: name sqlite: or postgres: with --store"
+    )]
     NothingToDetach,
     #[error("the server at {server} does not look at its store: {said}")]
     Refresh { server: String, said: String },

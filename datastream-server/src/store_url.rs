@@ -23,8 +23,8 @@ use datastream_server::stores::sqlite::{self, Options, SqliteStore};
 
 use crate::startup::StartError;
 
-/// A store, by name: `sqlite:FILE`, with options behind a `?`, `file:FOLDER`, `s3://...`, `postgres://...`,
-/// `git:FOLDER#BRANCH`, or `memory:`.
+/// A store, by name: `sqlite:FILE`, with options behind a `?`, `file:FOLDER`, `git:FOLDER#BRANCH`, `s3://...`,
+/// `postgres://...`, or `memory:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     /// In this process.
@@ -32,15 +32,15 @@ pub(crate) enum StoreUrl {
     /// A SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(PathBuf, Options),
+    /// A branch of a git repository.
+    #[cfg(feature = "git")]
+    Git(Box<git::Address>),
     /// A folder with a file for each setting.
     #[cfg(feature = "directory")]
     Directory(PathBuf, directory::Options),
     /// An S3-compatible bucket.
     #[cfg(feature = "object")]
     Object(Box<s3::Address>),
-    /// A branch of a git repository.
-    #[cfg(feature = "git")]
-    Git(Box<git::Address>),
     /// A PostgreSQL database.
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::Address>),
@@ -53,12 +53,12 @@ impl StoreUrl {
             Self::Memory => Ok(Arc::new(MemoryStore::new())),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, options) => Ok(Arc::new(SqliteStore::open_with(path, options.clone())?)),
+            #[cfg(feature = "git")]
+            Self::Git(address) => Ok(Arc::new(git::GitStore::open(address).await?)),
             #[cfg(feature = "directory")]
             Self::Directory(path, options) => Ok(directory::open(path, *options).await?),
             #[cfg(feature = "object")]
             Self::Object(address) => Ok(s3::open(address).await?),
-            #[cfg(feature = "git")]
-            Self::Git(address) => Ok(Arc::new(git::GitStore::open(address).await?)),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => Ok(postgres::open((**address).clone()).await?),
         }
@@ -68,12 +68,12 @@ impl StoreUrl {
     pub(crate) async fn detach(&self) -> Result<String, StartError> {
         match self {
             Self::Memory => Err(StartError::NothingToDetach),
+            #[cfg(feature = "git")]
+            Self::Git(_) => Err(StartError::NothingToDetach),
             #[cfg(feature = "directory")]
             Self::Directory(..) => Err(StartError::NothingToDetach),
             #[cfg(feature = "object")]
             Self::Object(_) => Err(StartError::NothingToDetach),
-            #[cfg(feature = "git")]
-            Self::Git(_) => Err(StartError::NothingToDetach),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, _) => {
                 let table = sqlite::detach(path)?;
@@ -103,6 +103,16 @@ impl FromStr for StoreUrl {
             }
             #[cfg(not(feature = "sqlite"))]
             Some(("sqlite", _)) => "this program was built without sqlite; it has memory:",
+            #[cfg(feature = "git")]
+            Some(("git", _)) => return Ok(Self::Git(Box::new(git::Address::parse(text)?))),
+            #[cfg(feature = "git")]
+            Some((scheme, _)) if scheme.starts_with("git+") => {
+                return Ok(Self::Git(Box::new(git::Address::parse(text)?)));
+            }
+            #[cfg(not(feature = "git"))]
+            Some((scheme, _)) if scheme == "git" || scheme.starts_with("git+") => {
+                "this program was built without git: cargo build -p datastream-server --features git"
+            }
             #[cfg(feature = "directory")]
             Some(("file", folder)) if !folder.starts_with("//") || folder.starts_with("///") => {
                 let (folder, query) = folder.split_once('?').unwrap_or((folder, ""));
@@ -122,16 +132,6 @@ impl FromStr for StoreUrl {
             Some(("s3", _)) => {
                 "this program was built without object: cargo build -p datastream-server --features object"
             }
-            #[cfg(feature = "git")]
-            Some(("git", _)) => return Ok(Self::Git(Box::new(git::Address::parse(text)?))),
-            #[cfg(feature = "git")]
-            Some((scheme, _)) if scheme.starts_with("git+") => {
-                return Ok(Self::Git(Box::new(git::Address::parse(text)?)));
-            }
-            #[cfg(not(feature = "git"))]
-            Some((scheme, _)) if scheme == "git" || scheme.starts_with("git+") => {
-                "this program was built without git: cargo build -p datastream-server --features git"
-            }
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
                 return Ok(Self::Postgres(Box::new(postgres::Address::parse(text)?)));
@@ -142,7 +142,7 @@ impl FromStr for StoreUrl {
             }
             _ => {
                 "not a store: sqlite:settings.db, sqlite:/srv/settings.db?table=data, file:/srv/settings, \
-                 s3://bucket/prefix, postgres://user@host/database, git:/srv/settings.git#main and memory: are"
+                 git:/srv/settings.git#main, s3://bucket/prefix, postgres://user@host/database and memory: are"
             }
         };
         Err(wrong.to_owned())
@@ -171,12 +171,12 @@ impl fmt::Display for StoreUrl {
             Self::Memory => f.write_str("memory:"),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path, options) => write!(f, "sqlite:{}?table={}", path.display(), options.table),
+            #[cfg(feature = "git")]
+            Self::Git(address) => address.fmt(f),
             #[cfg(feature = "directory")]
             Self::Directory(path, options) => write!(f, "file:{}?poll={:?}", path.display(), options.poll),
             #[cfg(feature = "object")]
             Self::Object(address) => address.fmt(f),
-            #[cfg(feature = "git")]
-            Self::Git(address) => address.fmt(f),
             #[cfg(feature = "postgres")]
             Self::Postgres(address) => address.fmt(f),
         }

@@ -150,3 +150,52 @@ async fn a_server_of_the_original_is_followed_and_so_is_the_change_to_another_an
     assert_eq!(client.status().peer, Some(Peer::Original));
     life.was_asked_once_for(&["a", "b", "late", "nowhere"]).await;
 }
+
+/// Runs the command line for a server, and returns its exit code and what it wrote.
+async fn datastream(url: &str, words: &[&str]) -> (Option<i32>, String, String) {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let target = test.ancestors().nth(2).expect("tests lie in deps/");
+    let program = target.join("datastream");
+    assert!(
+        program.exists(),
+        "there is no {}: run `cargo build --workspace --all-targets`",
+        program.display()
+    );
+    let mut command = Command::new(program);
+    command.args(words).env("DATASTREAM_URL", url).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(DEADLINE, command.output()).await.expect("it ends in time").expect("it can be run");
+    let text = |bytes| String::from_utf8(bytes).expect("it is text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn a_server_of_the_original_is_exported_and_says_why_it_is_neither_imported_into_nor_mirrored() {
+    let mut ours = TestServer::start();
+    ours.stop();
+    let url = ours.url();
+    let port = url.rsplit(':').next().expect("a port");
+    // As its store in a bucket lists them.
+    let values =
+        ["configs/a=int=1", "configs/b.json=.json={}", "top=string=x", "/=directory=", "bad//key=int=1"];
+    let _life = StandIn::start(port, &values).await;
+    let expected = "{\n  \"configs/a\": { \"type\": \"int\", \"value\": \"1\" },\n  \
+                    \"configs/b.json\": { \"type\": \".json\", \"value\": \"{}\" }";
+    let (code, stdout, stderr) = datastream(&url, &["export", "configs/", "-o", "json"]).await;
+    assert_eq!((code, &*stdout, &*stderr), (Some(0), &*format!("{expected}\n}}\n"), ""));
+    let (code, stdout, stderr) = datastream(&url, &["export", "-o", "json"]).await;
+    let all = format!("{expected},\n  \"top\": {{ \"type\": \"string\", \"value\": \"x\" }}\n}}\n");
+    assert_eq!((code, &*stdout), (Some(1), &*all));
+    let lines: Vec<_> = stderr.lines().collect();
+    assert!(lines[0].starts_with("left out: bad//key: "), "{stderr}");
+    assert_eq!(lines[1..], ["error: 1 left out, for the reasons above"]);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name| folder.path().join(name).to_str().expect("it is text").to_owned();
+    std::fs::write(path("all.json"), all).expect("it can be written");
+    let (code, _, stderr) = datastream(&url, &["import", &path("all.json")]).await;
+    assert!(code == Some(1) && stderr.ends_with("it may be a server of the original\n"), "{stderr}");
+    let mirror = ["mirror", "configs/", &path("dir"), "--once", "--timeout", "2"];
+    let (code, _, stderr) = datastream(&url, &mirror).await;
+    assert!(code == Some(1) && stderr.contains("which cannot say that a prefix is whole"), "{stderr}");
+    assert!(!std::path::Path::new(&path("dir")).exists());
+}

@@ -37,7 +37,7 @@ const STORES: [(&str, Open); 2] = [
 const RETRY: Duration = Duration::from_millis(2);
 
 /// The size of a test: what the environment says, or what the gate does.
-fn size(variable: &str, gate: usize) -> usize {
+pub(crate) fn size(variable: &str, gate: usize) -> usize {
     std::env::var(variable)
         .map_or(gate, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
@@ -48,7 +48,7 @@ fn is_lost(status: &Status) -> bool {
 }
 
 /// Makes the same commit again and again until a server answers.
-async fn insist(control: &Control, request: &CommitRequest) -> Result<Position, Status> {
+pub(crate) async fn insist(control: &Control, request: &CommitRequest) -> Result<Position, Status> {
     let made = async {
         loop {
             match control.make(request.clone()).await {

@@ -191,10 +191,30 @@ fn the_updater_says_what_is_wrong_and_fails() {
 fn self_communication_lists_and_changes_what_it_serves_itself() {
     let mut program = Program::start("self_communication", &[]);
     for text in [
-        "capability: max_connections (int)",
-        "capability: name (string)",
-        "max_connections = 10",
-        "max_connections = 20",
+        "capability: ARCHITECTURE.md (.md)",
+        "README.md begins \"# datastream\"",
+        "README.md begins \"# Changed over the wire\"",
+        "git log: Say hello from the example",
+    ] {
+        program.says(text);
+    }
+    assert!(program.ends().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn file_management_shows_a_file_that_follows_its_setting_and_the_command_that_runs() {
+    let mut program = Program::start("file_management", &[]);
+    for text in [
+        "operator: datastream mirror configs/ ",
+        "mirror: 2 files, as of revision 3",
+        "mirror: the application reloads, with 10 connections",
+        "file: app.conf is \"listen = 8080\\n\"",
+        "file: limits/connections is \"10\"",
+        "operator: sets configs/limits/connections to 20",
+        "mirror: 2 files, as of revision 4",
+        "mirror: the application reloads, with 20 connections",
+        "file: limits/connections is \"20\"",
     ] {
         program.says(text);
     }

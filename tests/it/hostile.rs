@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Server;
+use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 
 use crate::wire::within;
@@ -40,14 +41,24 @@ type Frames = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
 impl Hostile {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|router| router).await
+    }
+
+    /// The same, with other services beside this one.
+    pub(crate) async fn start_with(add: impl FnOnce(Router) -> Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (asked, calls) = mpsc::unbounded_channel();
-        let serve = Server::builder()
-            .add_service(DataServiceServer::new(Service { asked }).max_encoding_message_size(usize::MAX))
-            .serve_with_incoming(TcpListenerStream::new(listener));
+        let router = Server::builder()
+            .add_service(DataServiceServer::new(Service { asked }).max_encoding_message_size(usize::MAX));
+        let serve = add(router).serve_with_incoming(TcpListenerStream::new(listener));
         let serving = tokio::spawn(async { serve.await.expect("the server runs") });
         Self { url, calls, serving }
+    }
+
+    /// What a client connects to.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// A client that gives a stream half a second for its first message.

@@ -142,23 +142,6 @@ fn postgres(cluster: &Cluster) -> Open {
     })
 }
 
-/// A program that writes files, each for itself.
-struct Editor(PathBuf);
-
-#[async_trait]
-impl ForeignWriter for Editor {
-    async fn write(&self, writes: &[ForeignWrite]) {
-        for ForeignWrite { key, value } in writes {
-            let path = self.0.join(key);
-            match value {
-                Some((_, text)) => std::fs::write(path, text).expect("it can be written"),
-                None if path.exists() => std::fs::remove_file(path).expect("it can be removed"),
-                None => {}
-            }
-        }
-    }
-}
-
 fn git(store: fn(&Repository) -> String) -> Open {
     Arc::new(move || {
         async move {
@@ -201,6 +184,23 @@ impl ForeignWriter for Pusher {
             person.change(&files.collect::<Vec<_>>());
         });
         written.await.expect("it is pushed");
+    }
+}
+
+/// A program that writes files, each for itself.
+struct Editor(PathBuf);
+
+#[async_trait]
+impl ForeignWriter for Editor {
+    async fn write(&self, writes: &[ForeignWrite]) {
+        for ForeignWrite { key, value } in writes {
+            let path = self.0.join(key);
+            match value {
+                Some((_, text)) => std::fs::write(path, text).expect("it can be written"),
+                None if path.exists() => std::fs::remove_file(path).expect("it can be removed"),
+                None => {}
+            }
+        }
     }
 }
 

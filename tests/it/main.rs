@@ -40,10 +40,15 @@ mod file_writer;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod git;
+mod git_crowd;
+mod git_http;
 mod hostile;
 mod laws;
 mod mirror;
+#[cfg(unix)]
+mod mirror_files;
 mod model;
+mod moving;
 #[cfg(target_os = "linux")]
 mod network;
 mod originals_file;
@@ -72,6 +77,8 @@ mod small_disk;
 mod store_busy;
 #[cfg(target_os = "linux")]
 mod store_directory;
+mod store_git;
+mod store_git_remote;
 mod store_memory;
 #[cfg(target_os = "linux")]
 mod store_postgres;

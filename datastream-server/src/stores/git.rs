@@ -90,8 +90,14 @@ impl Store for GitStore {
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
         let branch = self.branch.clone();
+        // Whoever loses interest before it is his turn wrote nothing: a remote that hangs for an hour leaves no queue behind.
+        let turn = branch.writing.clone().lock_owned().await;
         // On a task of its own: whoever asks may lose interest, and the commit is made all the same.
-        let made = tokio::spawn(async move { branch.commit(&commit).await }).await;
+        let made = tokio::spawn(async move {
+            let _turn = turn;
+            branch.commit(&commit).await
+        });
+        let made = made.await;
         made.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into()).into()))
     }
 

@@ -3,8 +3,8 @@
 //! - [`memory`]: in this process, for tests and for settings that another system writes at start;
 //! - [`directory`]: a folder with a file for each setting, open to editors and scripts;
 //! - [`sqlite`]: a table in a SQLite file, durable, and open to other writers;
-//! - `s3` (feature `object`): an S3-compatible bucket with an object for each setting;
 //! - `git` (feature `git`): a branch of a git repository, on this machine or elsewhere;
+//! - `s3` (feature `object`): an S3-compatible bucket with an object for each setting;
 //! - `postgres` (feature `postgres`): a table in a PostgreSQL database, served by as many servers as there are.
 
 #[cfg(feature = "directory")]

@@ -48,7 +48,15 @@ fn a_history_is_shown_newest_first() {
 #[test]
 fn the_help_says_what_there_is() {
     let mut transcript = Transcript::begin();
-    for words in [&["--help"][..], &["set", "--help"], &["apply", "--help"], &["history", "--help"]] {
+    for words in [
+        &["--help"][..],
+        &["set", "--help"],
+        &["apply", "--help"],
+        &["export", "--help"],
+        &["import", "--help"],
+        &["mirror", "--help"],
+        &["history", "--help"],
+    ] {
         transcript.note(words, program("datastream", words));
     }
     transcript.end("help");

@@ -64,6 +64,9 @@ fn each_verb_says_where_nobody_answers() {
         &["del", "n"],
         &["status"],
         &["apply", "-f", "new.toml", "--yes"],
+        &["export"],
+        &["export", "n/"],
+        &["import", "new.toml"],
     ] {
         let output = transcript.command(words).args(["--url", &url]).output().expect("it can be run");
         let said = String::from_utf8_lossy(&output.stderr);

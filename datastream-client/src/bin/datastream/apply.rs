@@ -1,10 +1,10 @@
 //! `apply`: makes the settings what a file says.
 
-mod file;
 mod plan;
 
 use std::io::{BufRead as _, IsTerminal as _};
 
+use datastream::key::shown;
 use datastream_client::Client;
 use serde_json::json;
 
@@ -12,11 +12,15 @@ use crate::args::Apply;
 use crate::failure::{Code, Failure};
 use crate::output::{Format, Output, Record as _};
 use crate::write::send;
-use crate::{misuse, reach};
+use crate::{file, misuse, reach};
 use plan::Plan;
 
 pub(crate) async fn apply(client: &Client, apply: Apply, output: &mut Output) -> Result<(), Failure> {
     let wanted = file::read(&apply.file)?;
+    for (key, value) in &wanted {
+        let named = |why| misuse(format!("{}: `{}`: {why}", apply.file.display(), shown(key)));
+        value.check().map_err(named)?;
+    }
     reach(client).await?;
     let plan = Plan::make(client, wanted, apply.prune.as_deref()).await?;
     if output.format != Format::Json {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use datastream_client::{Commit, ValueType};
 
@@ -72,8 +72,39 @@ pub(crate) enum Verb {
         #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
         limit: usize,
     },
-    /// Makes the settings what a file says, as one commit: shows what it would change, and asks.
+    /// Makes the settings what a file says, as one commit: shows what it would change, and asks
+    ///
+    /// A file is TOML, or JSON if its name ends in .json. Nested tables are keys divided by slashes: size in the table pool is
+    /// pool/size. A value has the type of what is written: int, float, bool, string, timestamp (a date and time with its
+    /// offset), and json for a list. Any other type is named: { type = "duration", value = "1m30s" }, and bytes that are no
+    /// text are { type = "bytes", base64 = "/wA=" }; a table with just these two members is always such a value. The value of
+    /// a json is written as a table or list, or as the text of the JSON.
+    #[command(verbatim_doc_comment)]
     Apply(Apply),
+    /// Writes all settings, or those below a prefix, into one file
+    ///
+    /// They are one whole state, of one position: a line for each key, in order, with its type, and its value as text, or as
+    /// base64 if it is no text. The file is replaced at once, and a new one is for its owner only.
+    #[command(verbatim_doc_comment)]
+    Export(Export),
+    /// Writes what a file says to the server, whatever store it has
+    ///
+    /// The file is one that was exported, or one as apply takes it. It is read as a whole before anything is written. What the
+    /// server has already is not written again, and nothing is deleted; so it can be run again, as after it was interrupted.
+    /// Keys are written in batches, and one that is refused stops no other.
+    #[command(verbatim_doc_comment)]
+    Import(Import),
+    /// Keeps a directory equal to what lies below a prefix, as files, until it is interrupted
+    ///
+    /// Each key is a file whose bytes are the value. The directory is a link to one whole state, and another state takes its
+    /// place at once, whatever is killed when; a reader resolves it once, and reads below that. It stays as it is while there
+    /// is no server. A key that cannot be a file is left out, and named.
+    ///
+    /// The command of --exec is run after each state, and after the first in any case. Its environment has DATASTREAM_DIR and
+    /// DATASTREAM_REVISION. States that come while it runs are followed by one more run.
+    #[cfg(unix)]
+    #[command(verbatim_doc_comment)]
+    Mirror(Mirror),
     /// Shows how the server is.
     Status,
     /// Writes the completions of a shell.
@@ -104,13 +135,7 @@ pub(crate) struct Set {
 }
 
 /// A file to apply.
-///
-/// A file is TOML, or JSON if its name ends in .json. Nested tables are keys divided by slashes: size in the table pool is
-/// pool/size. A value has the type of what is written: int, float, bool, string, timestamp (a date and time with its
-/// offset), and json for a list. Any other type is named: { type = "duration", value = "1m30s" }; a table with just these
-/// two members is always such a value. The value of a json is written as a table or list, or as the text of the JSON.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Apply {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
@@ -130,8 +155,59 @@ pub(crate) struct Apply {
     pub(crate) note: Note,
 }
 
-/// What the history says of a change.
+/// What to export.
 #[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Only what lies below this prefix, such as pool/.
+    pub(crate) prefix: Option<String>,
+    /// The file; without it the settings are written to stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// How to write it; by default JSON if the name of the file ends in .json, and TOML otherwise.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<FileFormat>,
+}
+
+/// How a file of settings is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    Toml,
+    Json,
+}
+
+/// What to import.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The file, TOML, or JSON if its name ends in .json; - is stdin.
+    pub(crate) file: PathBuf,
+    /// Change the types of keys where the file has others.
+    #[arg(long)]
+    pub(crate) retype: bool,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+/// What to mirror, and where.
+#[cfg(unix)]
+#[derive(Debug, Args)]
+pub(crate) struct Mirror {
+    /// The prefix, such as configs/; configs/app.conf is the file app.conf.
+    pub(crate) prefix: String,
+    /// The directory. It must not be there, or be empty, or be of a mirror; its versions lie in .DIR.datastream beside it.
+    pub(crate) dir: PathBuf,
+    /// Run this by the shell after each change.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) exec: Option<String>,
+    /// Only write the first whole state, run the command, and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// For how many seconds --once waits for the server.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: u64,
+}
+
+/// What the history says of a change.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Note {
     /// Why; for the history.
     #[arg(short, long)]

@@ -5,7 +5,7 @@ use std::fmt;
 use datastream_client::{CallError, Disconnect, Unavailable};
 
 /// The exit codes. 0 is done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
     /// Not done, for a reason without a code of its own.

@@ -7,19 +7,28 @@ mod apply;
 mod args;
 mod config;
 mod entry;
+mod export;
 mod failure;
+mod file;
 mod history;
+mod import;
+#[cfg(unix)]
+mod mirror;
 mod output;
+mod progress;
 mod read;
+mod replace;
 mod status;
 mod watch;
+mod whole;
 mod write;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory as _, Parser as _};
-use datastream_client::Client;
+use datastream_client::{CallError, Client, Limits};
 
 use args::{Cli, Verb};
 use config::Config;
@@ -52,11 +61,14 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         return Output::new(cli.output).raw(&script);
     }
     let config = Config::of(cli.url, cli.token)?;
-    let client = Client::builder(config.url()).client_name("datastream (command line)");
-    let client = match config.token() {
-        Some(token) => client.token(token).connect(),
-        None => client.connect(),
+    let server =
+        Client::builder(config.url()).client_name("datastream (command line)").limits(limits(&cli.verb));
+    let server = match config.token() {
+        Some(token) => server.token(token),
+        None => server,
     };
+    // It connects when it is used.
+    let client = server.clone().connect();
     let mut output = Output::new(cli.output);
     match cli.verb {
         Verb::List { prefix } => read::list(&client, prefix.as_deref(), &mut output).await,
@@ -66,15 +78,39 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Watch { key } => watch::watch(&client, &key, &mut output).await,
         Verb::History { key, limit } => history::history(&client, &key, limit, &mut output).await,
         Verb::Apply(apply) => apply::apply(&client, apply, &mut output).await,
+        Verb::Export(export) => export::export(&server, export, &mut output).await,
+        Verb::Import(import) => import::import(&server, import, &mut output).await,
+        #[cfg(unix)]
+        Verb::Mirror(mirror) => mirror::mirror(&client, mirror, &mut output).await,
         Verb::Status => status::status(&client, &mut output).await,
         Verb::Completions { .. } => Ok(()),
     }
 }
 
+/// How long to wait for what: a state of everything may be large.
+fn limits(verb: &Verb) -> Limits {
+    match verb {
+        Verb::Export(_) | Verb::Import(_) => Limits::default().ready(Duration::from_secs(60)),
+        #[cfg(unix)]
+        Verb::Mirror(mirror) => Limits::default().ready(Duration::from_secs(mirror.timeout)),
+        _ => Limits::default(),
+    }
+}
+
+/// Who answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// A server of this project.
+    Current,
+    /// One without a status, and so of the original.
+    Original,
+}
+
 /// Fails soon where there is no server, since a handle would wait for one. A server that has no status is one.
-async fn reach(client: &Client) -> Result<(), Failure> {
+async fn reach(client: &Client) -> Result<Reached, Failure> {
     match client.server_status().await {
-        Ok(_) | Err(datastream_client::CallError::Unsupported(_)) => Ok(()),
+        Ok(_) => Ok(Reached::Current),
+        Err(CallError::Unsupported(_)) => Ok(Reached::Original),
         Err(error) => Err(error.into()),
     }
 }

@@ -38,10 +38,13 @@ pub(super) struct Remote {
     pub(super) mirror: PathBuf,
     /// A file with the token that says who we are, read again before each contact.
     pub(super) token_file: Option<PathBuf>,
+    /// How long it may take to say where its branch stands. A push may take three times as long, a fetch thirty times.
+    pub(super) timeout: Duration,
 }
 
 const POLL: Duration = Duration::from_secs(5);
-const LEAST_POLL: Duration = Duration::from_millis(100);
+const LEAST: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const SCHEMES: [&str; 4] = ["https", "http", "ssh", "file"];
 
 impl Address {
@@ -51,6 +54,8 @@ impl Address {
     /// - `poll`: how often it is looked at. Default: `5s`; at least `100ms`. A commit in a folder is noticed at once.
     /// - `mirror`: the folder of the mirror of a remote. Default: one of its own below `$XDG_CACHE_HOME/datastream`, or
     ///   `~/.cache/datastream`.
+    /// - `timeout`: how long a remote may take to say where its branch stands; a push three times as long, a fetch thirty
+    ///   times. Default: `20s`.
     /// - `token_file`: a file with the token or password for a remote, for the user that the URL names. Without it,
     ///   `DATASTREAM_GIT_TOKEN`; without that, what git itself has: a credential helper, `GIT_ASKPASS`, an ssh agent.
     ///
@@ -61,23 +66,26 @@ impl Address {
         let (rest, branch) = text.split_once('#').map_or((text, None), |(rest, branch)| (rest, Some(branch)));
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let branch = branch.map(checked_branch).transpose()?;
-        let (mut poll, mut mirror, mut token_file) = (POLL, None, None);
+        let (mut poll, mut mirror, mut token_file, mut timeout) = (POLL, None, None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=').unwrap_or((pair, "")) {
-                ("poll", value) => poll = interval(value)?,
+                ("poll", value) => poll = interval("poll", value)?,
+                ("timeout", value) => timeout = Some(interval("timeout", value)?),
                 ("mirror", folder) if !folder.is_empty() => mirror = Some(PathBuf::from(folder)),
                 ("token_file", file) if !file.is_empty() => token_file = Some(PathBuf::from(file)),
                 (name, _) => {
                     return Err(format!(
-                        "a git repository has no option {name:?}, or it needs a value: poll=5s, mirror=FOLDER and \
-                         token_file=FILE are its options, before the #branch"
+                        "a git repository has no option {name:?}, or it needs a value: poll=5s, mirror=FOLDER, \
+                         token_file=FILE and timeout=20s are its options, before the #branch"
                     ));
                 }
             }
         }
         let place = match place.strip_prefix("git:") {
-            Some(_) if mirror.is_some() || token_file.is_some() => {
-                return Err("mirror and token_file are for a remote, such as git+https://".to_owned());
+            Some(_) if mirror.is_some() || token_file.is_some() || timeout.is_some() => {
+                return Err(
+                    "mirror, token_file and timeout are for a remote, such as git+https://".to_owned()
+                );
             }
             Some("") => return Err("git needs a folder: git:/srv/settings.git#main".to_owned()),
             Some(folder) if folder.starts_with("//") => {
@@ -87,7 +95,7 @@ impl Address {
             None => {
                 let url = checked_url(place.strip_prefix("git+").unwrap_or(place))?;
                 let mirror = mirror.map_or_else(|| default_mirror(&url), Ok)?;
-                Place::Remote(Remote { url, mirror, token_file })
+                Place::Remote(Remote { url, mirror, token_file, timeout: timeout.unwrap_or(TIMEOUT) })
             }
         };
         Ok(Self { place, branch, poll })
@@ -104,11 +112,11 @@ impl fmt::Display for Address {
     }
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+fn interval(option: &str, text: &str) -> Result<Duration, String> {
     match value::decode("duration", &text.to_owned().into()) {
-        Ok(interval) if interval >= LEAST_POLL => Ok(interval),
-        Ok(_) => Err("poll is at least 100ms".to_owned()),
-        Err(error) => Err(format!("poll is a duration, as in ?poll=30s: {error}")),
+        Ok(interval) if interval >= LEAST => Ok(interval),
+        Ok(_) => Err(format!("{option} is at least 100ms")),
+        Err(error) => Err(format!("{option} is a duration, as in ?{option}=30s: {error}")),
     }
 }
 
@@ -230,6 +238,7 @@ mod tests {
             "git:/a#",
             "git:/a#a b",
             "git:/a?poll=1ms",
+            "git+https://host/a?timeout=soon",
             "git:/a?nothing=1",
             "git:/a?mirror=/m",
         ] {

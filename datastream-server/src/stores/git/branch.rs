@@ -1,7 +1,7 @@
 //! A branch that is followed: what is known of it, and how that is brought up to date.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -17,6 +17,12 @@ use crate::stores::types_file;
 /// How often a long reading says how far it is.
 const PROGRESS: Duration = Duration::from_secs(5);
 
+/// When a repository answered last.
+struct Contact {
+    at: SystemTime,
+    is_lost: bool,
+}
+
 /// See the module.
 pub(super) struct Branch {
     pub(super) origin: Origin,
@@ -24,29 +30,30 @@ pub(super) struct Branch {
     /// One looks at a time. It holds how many looks had begun when the last good one began.
     looking: tokio::sync::Mutex<u64>,
     begun: std::sync::atomic::AtomicU64,
-    /// Since when looks fail, and what was known then was heard.
-    unheard: Mutex<Option<SystemTime>>,
+    /// When the repository answered last, and whether it does.
+    contact: Mutex<Contact>,
     pub(super) bell: Notify,
     /// Asks the follower to look.
     pub(super) wake: Notify,
     /// Held while a commit is made.
-    pub(super) writing: tokio::sync::Mutex<()>,
+    pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Branch {
     /// Reads all of the branch, as the folder has it.
     pub(super) async fn read(origin: Origin, is_heard: bool) -> Result<Self, Failure> {
         let known = whole(&origin, origin.resolve().await?).await?;
-        let unheard = if is_heard { None } else { Some(origin.last_heard().unwrap_or_else(SystemTime::now)) };
+        let last = origin.last_heard().filter(|_| !is_heard);
+        let contact = Contact { at: last.unwrap_or_else(SystemTime::now), is_lost: !is_heard };
         Ok(Self {
             origin,
             known: Mutex::new(known),
             looking: tokio::sync::Mutex::default(),
             begun: std::sync::atomic::AtomicU64::default(),
-            unheard: Mutex::new(unheard),
+            contact: Mutex::new(contact),
             bell: Notify::new(),
             wake: Notify::new(),
-            writing: tokio::sync::Mutex::default(),
+            writing: Arc::default(),
         })
     }
 
@@ -56,7 +63,22 @@ impl Branch {
 
     /// When the remote was heard last, if it does not answer now.
     pub(super) fn unheard_since(&self) -> Option<SystemTime> {
-        *lock(&self.unheard)
+        let contact = lock(&self.contact);
+        contact.is_lost.then_some(contact.at)
+    }
+
+    fn answered(&self) {
+        let contact = Contact { at: SystemTime::now(), is_lost: false };
+        if std::mem::replace(&mut *lock(&self.contact), contact).is_lost {
+            tracing::info!("the repository answers again");
+        }
+    }
+
+    fn is_silent(&self, failure: &Failure) {
+        if !std::mem::replace(&mut lock(&self.contact).is_lost, true) {
+            let error = crate::error_chain(failure);
+            tracing::warn!(%error, "the repository cannot be looked at; what is known is served");
+        }
     }
 
     /// Brings what is known up to where the branch stands. Those who call together share a look that began after each of
@@ -69,31 +91,24 @@ impl Branch {
             return Ok(());
         }
         let number = self.begun.fetch_add(1, Relaxed) + 1;
-        match self.look_now().await {
+        let looked_now = self.look_now().await;
+        match &looked_now {
             Ok(()) => {
                 *looked = number;
-                if lock(&self.unheard).take().is_some() {
-                    tracing::info!("the repository answers again");
-                }
-                Ok(())
+                self.answered();
             }
-            Err(failure) => {
-                let mut unheard = lock(&self.unheard);
-                if unheard.is_none() {
-                    tracing::warn!(error = %crate::error_chain(&failure), "the repository cannot be looked at; what is known is served");
-                    *unheard = Some(SystemTime::now());
-                }
-                Err(failure)
-            }
+            Err(failure) => self.is_silent(failure),
         }
+        looked_now
     }
 
     /// Brings what is known up to `head`, which the branch has taken.
     pub(super) async fn take_in(&self, head: Oid) -> Result<(), Failure> {
         {
             let _looking = self.looking.lock().await;
-            let known = self.known().head();
-            if self.known().revision_at(head).is_some() || self.advance(known, head).await? {
+            let known = self.known().chain.head();
+            if self.known().chain.revision_of(head).is_some() || self.advance(known, head).await? {
+                self.answered();
                 self.bell.notify_one();
                 return Ok(());
             }
@@ -102,7 +117,7 @@ impl Branch {
     }
 
     async fn look_now(&self) -> Result<(), Failure> {
-        let known = self.known().head();
+        let known = self.known().chain.head();
         let head = self.origin.head(known).await?;
         if head == known {
             return Ok(());
@@ -145,7 +160,7 @@ impl Branch {
     async fn replace(&self, head: Option<Oid>) -> Result<(), Failure> {
         let branch = &self.origin.branch;
         match head {
-            Some(_) if self.known().head().is_none() => {}
+            Some(_) if self.known().chain.head().is_none() => {}
             Some(_) => tracing::warn!(branch, "the branch was set to another history: reading it anew"),
             None => tracing::warn!(branch, "the branch was deleted: there are no settings any more"),
         }
@@ -167,7 +182,7 @@ async fn whole(origin: &Origin, head: Option<Oid>) -> Result<Known, Failure> {
         known.note(&commit, types.as_deref());
         if told.elapsed() > PROGRESS {
             told = Instant::now();
-            tracing::info!(commits = known.revision(), "reading the history of the branch");
+            tracing::info!(commits = known.chain.revision(), "reading the history of the branch");
         }
     }
     let blobs = contents(&mut objects, known.unread()).await?;

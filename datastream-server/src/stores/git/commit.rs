@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use datastream::key::shown;
+use datastream::key::{self, shown};
 use datastream::position::Position;
 
 use super::branch::Branch;
@@ -37,9 +37,12 @@ struct Plan {
 }
 
 impl Branch {
-    /// Makes the commit. Not to be dropped half-way.
+    /// Makes the commit, in the turn of who has `writing`. Not to be dropped half-way.
     pub(super) async fn commit(&self, commit: &Commit) -> Result<Position, CommitError> {
-        let _turn = self.writing.lock().await;
+        if self.unheard_since().is_some() {
+            // Whoever waits for the next turn is told sooner than by a push.
+            self.look().await.map_err(StoreError::from)?;
+        }
         let mut pauses = PAUSES;
         // The revision that stood when this looked first. Until then what is known may be old, and only a commit that the
         // branch takes all the same is one.
@@ -62,9 +65,9 @@ impl Branch {
                 tokio::time::sleep(pauses.next_jittered()).await;
             }
             self.look().await.map_err(StoreError::from)?;
-            first.get_or_insert_with(|| self.known().revision());
+            first.get_or_insert_with(|| self.known().chain.revision());
         }
-        Err(Refused::Conflict { revision: self.known().revision() }.into())
+        Err(Refused::Conflict { revision: self.known().chain.revision() }.into())
     }
 
     /// Moves the branch. Where it is not known whether that was done, finds out.
@@ -81,7 +84,7 @@ impl Branch {
             .map_err(|_| writing(Failure::Said { command: "push".to_owned(), said: failure.to_string() }))?;
         let (is_there, head) = {
             let known = self.known();
-            (known.revision_at(new).is_some(), known.head())
+            (known.chain.revision_of(new).is_some(), known.chain.head())
         };
         match is_there {
             true => Ok(Pushed::Done),
@@ -95,9 +98,9 @@ impl Branch {
     async fn arrived(&self, new: Oid) -> Result<Position, CommitError> {
         self.take_in(new).await.map_err(StoreError::from)?;
         let known = self.known();
-        let revision = known.revision_at(new);
+        let revision = known.chain.revision_of(new);
         let gone = || StoreError::Unavailable("the branch was set to another history meanwhile".into());
-        Ok(known.position(revision.ok_or_else(gone)?))
+        Ok(known.chain.position(revision.ok_or_else(gone)?))
     }
 
     /// What is to be done, by what is known now. `first` is the revision that stood when the call looked first: what came
@@ -107,7 +110,7 @@ impl Branch {
         if let Some(request) = &commit.request
             && let Some(revision) = known.requests.applied(request)?
         {
-            return Ok(Decided::Stands(known.position(revision)));
+            return Ok(Decided::Stands(known.chain.position(revision)));
         }
         let mut changes = Vec::new();
         for operation in &commit.operations {
@@ -147,6 +150,18 @@ enum Decided {
     Write(Plan),
 }
 
+/// Whether git, on some file system, could take a part of a path for something of its own. The key grammar leaves out `.git`
+/// and `..` already; here nobody relies on who calls.
+fn is_gits_own(key: &str) -> bool {
+    let own = |part: &str| {
+        let part = part.to_ascii_lowercase();
+        // Windows ends a name at a colon, and drops dots and spaces there; it has short names for long ones.
+        let name = part.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
+        matches!(name, ".git" | ".gitmodules") || name.starts_with("git~") || name.starts_with("gitmod~")
+    };
+    key::check(key).is_err() || key.split('/').any(own)
+}
+
 /// A file and a folder cannot have one name.
 fn check_room(known: &Known, changes: &[(&Operation, Effect)]) -> Result<(), CommitError> {
     let keys = |wanted: fn(&Effect) -> bool| {
@@ -156,6 +171,9 @@ fn check_room(known: &Known, changes: &[(&Operation, Effect)]) -> Result<(), Com
     let gone = keys(|effect| matches!(effect, Effect::Remove));
     let new = keys(|effect| matches!(effect, Effect::Write(_)));
     for (operation, _) in changes.iter().filter(|(_, effect)| matches!(effect, Effect::Write(_))) {
+        if is_gits_own(&operation.key) {
+            return Err(CommitError::from(Refused::Rules).of(&operation.key));
+        }
         if let Some(by) = known.in_the_way(&operation.key, &gone, &new) {
             return Err(CommitError::from(Refused::InTheWay { by }).of(&operation.key));
         }
@@ -185,7 +203,7 @@ fn plan(known: &Known, changes: Vec<(&Operation, Effect)>) -> Plan {
     if is_retyped {
         files.push((types_file::NAME.to_owned(), Some((Kind::Regular, types.to_string().into()))));
     }
-    Plan { base: known.head(), files }
+    Plan { base: known.chain.head(), files }
 }
 
 /// What fast-import reads: a commit, the question for its name, and the end of the ref that it needs for a moment.

@@ -3,36 +3,26 @@
 //! A pure value. Revision 1 is before the first commit; each commit of the branch, followed by first parents, has the next
 //! one. So two servers give a commit the same revision, and its name is the token of its position.
 
+mod chain;
+mod retention;
+mod room;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use bytes::Bytes;
-use datastream::key::shown;
 use datastream::position::Position;
 
+use self::chain::Chain;
+pub(super) use self::retention::is_older;
 use super::log::{File, Listed, PathChange};
 use super::object::{Blob, Oid};
 use super::request::Requests;
 use super::skipped::{self, Skipped};
 use crate::operation::{Held, Operation};
-use crate::store::{Batch, Change, Retention, Since, Snapshot, Stored};
+use crate::store::{Batch, Change, Since, Snapshot, Stored};
 use crate::stores::types_file::{self, TypesFile};
-
-/// How many bytes of the name of the first commit name the store.
-const IDENTITY_BYTES: usize = 8;
-/// The token of revision 1, before which all histories are alike.
-const GENESIS: [u8; 2 * IDENTITY_BYTES] = [0; 2 * IDENTITY_BYTES];
-/// How many positions are remembered at start, as many as a retention keeps by default.
-const REMEMBERED: u64 = 100_000;
-
-/// A commit of the branch.
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    oid: Oid,
-    time: SystemTime,
-}
 
 /// The latest change of a key.
 #[derive(Clone, Debug)]
@@ -54,10 +44,7 @@ enum Content {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// When revision 1 was.
-    begun: SystemTime,
-    chain: Vec<Link>,
-    revisions: HashMap<Oid, u64>,
+    pub(super) chain: Chain,
     /// Everything at the head, served or not.
     files: BTreeMap<Vec<u8>, File>,
     /// The latest change of each key, remembered tombstones included.
@@ -68,18 +55,15 @@ pub(super) struct Known {
     types: TypesFile,
     pub(super) requests: Requests,
     pub(super) skipped: Skipped,
+    /// The highest revision at or below which a deletion or a position was forgotten.
     compacted_to: u64,
-    /// The lowest revision whose position is remembered.
-    floor: u64,
 }
 
 impl Known {
     /// Of a branch without a commit.
     pub(super) fn nothing() -> Self {
         Self {
-            begun: SystemTime::now(),
-            chain: Vec::new(),
-            revisions: HashMap::new(),
+            chain: Chain::new(),
             files: BTreeMap::new(),
             latest: BTreeMap::new(),
             order: BTreeSet::new(),
@@ -88,81 +72,32 @@ impl Known {
             requests: Requests::default(),
             skipped: Skipped::default(),
             compacted_to: 0,
-            floor: 1,
         }
-    }
-
-    /// The newest commit.
-    pub(super) fn head(&self) -> Option<Oid> {
-        self.chain.last().map(|link| link.oid)
-    }
-
-    pub(super) fn revision(&self) -> u64 {
-        self.chain.len() as u64 + 1
     }
 
     pub(super) fn types(&self) -> &TypesFile {
         &self.types
     }
 
-    fn link(&self, revision: u64) -> Option<&Link> {
-        self.chain.get(usize::try_from(revision.checked_sub(2)?).ok()?)
-    }
-
-    fn time_of(&self, revision: u64) -> SystemTime {
-        self.link(revision).map_or(self.begun, |link| link.time)
-    }
-
-    /// The revision of a commit.
-    pub(super) fn revision_at(&self, oid: Oid) -> Option<u64> {
-        self.revisions.get(&oid).copied()
-    }
-
-    /// The commit of a revision.
-    pub(super) fn commit_at(&self, revision: u64) -> Option<Oid> {
-        self.link(revision).map(|link| link.oid)
-    }
-
-    fn token(&self, revision: u64) -> Bytes {
-        match (self.link(revision), self.chain.first()) {
-            (Some(link), Some(first)) => {
-                let identity = &first.oid.bytes()[..IDENTITY_BYTES];
-                Bytes::from([identity, link.oid.bytes()].concat())
-            }
-            _ => Bytes::from_static(&GENESIS),
-        }
-    }
-
-    /// The position of a revision, without its token if that is forgotten.
-    pub(super) fn position(&self, revision: u64) -> Position {
-        let is_kept = (self.floor..=self.revision()).contains(&revision);
-        Position { revision, token: if is_kept { self.token(revision) } else { Bytes::new() } }
-    }
-
-    fn positions_from(&self, revision: u64) -> Vec<Position> {
-        (revision.max(self.floor)..=self.revision()).map(|revision| self.position(revision)).collect()
-    }
-
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
-            position: self.position(self.revision()),
+            position: self.chain.position(self.chain.revision()),
             compacted_to: self.compacted_to,
-            positions: self.positions_from(0),
+            positions: self.chain.positions_from(0),
             changes: self.latest.iter().map(|(key, latest)| latest.change(key)).collect(),
         }
     }
 
     pub(super) fn since(&self, after: &Position) -> Since {
-        let is_kept = !after.token.is_empty() && *after == self.position(after.revision);
-        if !is_kept || after.revision < self.compacted_to {
+        if !self.chain.knows(after) {
             return Since::Replaced;
         }
         let later = (Bound::Excluded((after.revision + 1, Arc::from(""))), Bound::Unbounded);
         let changes = self.order.range(later).filter_map(|(_, key)| Some(self.latest.get(key)?.change(key)));
         Since::Changes(Batch {
-            position: self.position(self.revision()),
+            position: self.chain.position(self.chain.revision()),
             compacted_to: self.compacted_to,
-            positions: self.positions_from(after.revision + 1),
+            positions: self.chain.positions_from(after.revision + 1),
             changes: changes.collect(),
         })
     }
@@ -170,10 +105,7 @@ impl Known {
     /// Takes in the next commit. `types` is what it makes of the types file, if it touches that. What it brings is to be
     /// [filled](Self::fill) in before anybody sees it.
     pub(super) fn note(&mut self, commit: &Listed, types: Option<&str>) {
-        let revision = self.revision() + 1;
-        self.chain.push(Link { oid: commit.oid, time: commit.time });
-        self.revisions.insert(commit.oid, revision);
-        self.begun = self.begun.min(commit.time);
+        let revision = self.chain.push(commit.oid, commit.time);
         self.requests.note(&commit.message, revision, commit.time);
         if let Some(types) = types {
             self.retype(types, revision, commit.time);
@@ -189,14 +121,18 @@ impl Known {
             Some(file) => self.files.insert(path.clone(), *file),
             None => self.files.remove(path),
         };
+        let content = |file: Option<File>| file.map(|file| (file.kind.is_file(), file.oid));
+        if content(*file) == content(before) {
+            // Its permissions changed, at most.
+            return;
+        }
         self.skipped.forget(path);
-        let served = |file: &File| file.kind.is_file();
-        let (is, was) =
-            (file.as_ref().filter(|file| served(file)), before.as_ref().filter(|file| served(file)));
-        if let Some(file) = file.filter(|file| !served(file)) {
+        let served = |file: Option<File>| file.filter(|file| file.kind.is_file());
+        let (is, was) = (served(*file), served(before));
+        if let Some(file) = file.filter(|_| is.is_none()) {
             self.skipped.note(path, skipped::reason(file.kind));
         }
-        if path == types_file::NAME.as_bytes() || is.map(|file| file.oid) == was.map(|file| file.oid) {
+        if path == types_file::NAME.as_bytes() || is.is_none() && was.is_none() {
             return;
         }
         let Ok(key) = std::str::from_utf8(path) else {
@@ -281,42 +217,6 @@ impl Known {
         }
     }
 
-    /// Lets go of what a server that starts does not need: of a long history, the positions far back.
-    pub(super) fn trim(&mut self) {
-        let floor = self.revision().saturating_sub(REMEMBERED - 1).max(1);
-        self.forget_to(floor);
-    }
-
-    pub(super) fn compact(&mut self, retention: Retention) -> u64 {
-        let now = SystemTime::now();
-        let newest = self.revision();
-        let mut floor = self.floor;
-        while floor < newest {
-            let excess = newest - floor + 1 > retention.max_positions.max(1);
-            if !excess && !is_older(self.time_of(floor), retention.positions, now) {
-                break;
-            }
-            floor += 1;
-        }
-        self.forget_to(floor);
-        self.requests.compact(&retention, now);
-        self.compacted_to
-    }
-
-    fn forget_to(&mut self, floor: u64) {
-        if floor <= self.floor {
-            return;
-        }
-        (self.floor, self.compacted_to) = (floor, floor - 1);
-        let dead = self.order.range(..(floor, Arc::from(""))).filter(|(_, key)| {
-            self.latest.get(key).is_some_and(|latest| matches!(latest.content, Content::Gone))
-        });
-        for place in dead.cloned().collect::<Vec<_>>() {
-            self.latest.remove(&place.1);
-            self.order.remove(&place);
-        }
-    }
-
     /// What a key holds.
     pub(super) fn held(&self, key: &str) -> Option<Held> {
         let latest = self.latest.get(key)?;
@@ -343,41 +243,7 @@ impl Known {
             operations.iter().map(|operation| self.latest.get(&operation.key).map(|latest| latest.revision));
         // That a key never was is true only as of the head.
         let newest = wrote.collect::<Option<Vec<_>>>().and_then(|revisions| revisions.into_iter().max());
-        self.position(newest.unwrap_or(self.revision()))
-    }
-
-    /// What has the place that a file for `key` needs, once `gone` are removed and `new` are there.
-    pub(super) fn in_the_way(
-        &self,
-        key: &str,
-        gone: &BTreeSet<&str>,
-        new: &BTreeSet<&str>,
-    ) -> Option<String> {
-        let stays = |path: &[u8]| {
-            std::str::from_utf8(path).is_ok_and(|path| !gone.contains(path))
-                || std::str::from_utf8(path).is_err()
-        };
-        if key == types_file::NAME {
-            return Some(format!("`{key}`, which holds the types,"));
-        }
-        if let Some(reason) = self.skipped.reason(key.as_bytes()) {
-            return Some(format!("`{}` ({reason})", shown(key)));
-        }
-        let folders = key.match_indices('/').map(|(end, _)| &key[..end]);
-        for folder in folders {
-            let is_file = self.files.contains_key(folder.as_bytes()) && stays(folder.as_bytes());
-            if is_file || new.contains(folder) {
-                return Some(format!("`{}`", shown(folder)));
-            }
-        }
-        let below = format!("{key}/");
-        let files = self.files.range(below.clone().into_bytes()..).map(|(path, _)| path);
-        let mut files = files.take_while(|path| path.starts_with(below.as_bytes()));
-        let inside = files.find(|path| stays(path)).map(|path| String::from_utf8_lossy(path).into_owned());
-        let inside = inside.or_else(|| {
-            new.range(&*below..).next().filter(|key| key.starts_with(&below)).map(ToString::to_string)
-        });
-        inside.map(|inside| format!("`{}`", shown(&inside)))
+        self.chain.position(newest.unwrap_or(self.chain.revision()))
     }
 }
 
@@ -390,9 +256,4 @@ impl Latest {
         };
         Change { key: key.clone(), revision: self.revision, time: self.time, value, too_large }
     }
-}
-
-/// Whether a time is so long ago that it may be forgotten.
-pub(super) fn is_older(time: SystemTime, than: Duration, now: SystemTime) -> bool {
-    now.duration_since(time).unwrap_or_default() >= than
 }

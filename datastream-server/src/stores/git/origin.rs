@@ -1,6 +1,7 @@
 //! Where the branch is: in the folder itself, or at a remote of which the folder is a mirror.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -14,16 +15,12 @@ use super::object::Oid;
 
 /// How long git may take for what lies on this machine.
 pub(super) const HERE: Duration = Duration::from_secs(30);
-/// How long a remote may take to say where its branch stands.
-const ASK: Duration = Duration::from_secs(20);
-/// How long a fetch may take. One without progress for 30 s ends earlier, where git can tell.
-const FETCH: Duration = Duration::from_secs(600);
-/// How long a push may take.
-const PUSH: Duration = Duration::from_secs(60);
 /// The user whom a token is for, where the URL names none: those who take tokens take any.
 const USER: &str = "git";
 /// Touched when the remote has answered.
 const HEARD: &str = "datastream-heard";
+/// Locked by the server that has the mirror.
+const LOCK: &str = "datastream.lock";
 
 /// A branch, and the way to it.
 pub(super) struct Origin {
@@ -107,9 +104,8 @@ impl Origin {
             Some(branch) => branch,
             None => origin.default_branch().await.map_err(of)?,
         };
-        let looked = origin.head(None).await;
         let known = origin.resolve().await.map_err(of)?;
-        match (looked, known) {
+        match (origin.head(known).await, known) {
             (Ok(Some(_)), _) => Ok((origin, true)),
             (Ok(None), _) => {
                 origin.unborn(&origin.branches().await.map_err(of)?)?;
@@ -158,7 +154,7 @@ impl Origin {
         let Some(remote) = &self.remote else { return self.resolve().await };
         let git = self.reaching(remote);
         let asked = format!("refs/heads/{}", self.branch);
-        let listed = git.line(&["ls-remote", "--", &remote.url, &asked], ASK).await?;
+        let listed = git.line(&["ls-remote", "--", &remote.url, &asked], remote.timeout).await?;
         let mut rows = listed.lines().filter_map(|line| line.split_once('\t'));
         let head = rows.find(|(_, name)| *name == asked).map(|(oid, _)| oid.parse::<Oid>()).transpose()?;
         if head.is_some() && head != known {
@@ -173,10 +169,14 @@ impl Origin {
                 &remote.url,
                 &refspec,
             ];
-            slowly(git.run(&fetch, FETCH), "fetching from the remote").await?;
+            slowly(git.run(&fetch, remote.timeout * 30), "fetching from the remote").await?;
+        }
+        if head.is_none() && known.is_some() {
+            // Or a server that starts while the remote is away would serve what is deleted.
+            self.git.run(&["update-ref", "-d", &self.reference()], HERE).await?;
         }
         self.heard();
-        if head.is_none() { Ok(None) } else { self.resolve().await }
+        self.resolve().await
     }
 
     /// Moves the branch from `old` to `new`, a commit in the folder, if it still is at `old`.
@@ -241,13 +241,14 @@ impl Origin {
             format!("--force-with-lease={target}:{}", old.map(|old| old.to_string()).unwrap_or_default());
         let refspec = format!("{new}:{target}");
         let push = ["push", "--porcelain", "--no-verify", &lease, "--", &remote.url, &refspec];
-        let (written, verdict) = self.reaching(remote).attempt(&push, &[], PUSH).await?;
+        let (written, verdict) = self.reaching(remote).attempt(&push, &[], remote.timeout * 3).await?;
         let written = String::from_utf8_lossy(&written);
         let answer = written.lines().find_map(|line| line.strip_prefix("!\t"));
         match (verdict, answer) {
             (Ok(()), _) => Ok(Pushed::Done),
             (Err(_), Some(answer)) if is_race(answer) => Ok(Pushed::Lost),
             (Err(_), Some(answer)) if answer.contains("[remote rejected]") => {
+                // Without what a hook says of it, which may hold the value.
                 let why = answer.rsplit('\t').next().unwrap_or(answer);
                 Ok(Pushed::Refused(format!("the remote does not take it: {why}")))
             }
@@ -259,7 +260,7 @@ impl Origin {
         let Some(remote) = &self.remote else { return Ok("main".to_owned()) };
         let listed = match self
             .reaching(remote)
-            .line(&["ls-remote", "--symref", "--", &remote.url, "HEAD"], ASK)
+            .line(&["ls-remote", "--symref", "--", &remote.url, "HEAD"], remote.timeout)
             .await
         {
             Ok(listed) => listed,
@@ -278,7 +279,8 @@ impl Origin {
     /// The branches of the remote, one in a line.
     async fn branches(&self) -> Result<String, Failure> {
         let Some(remote) = &self.remote else { return Ok(String::new()) };
-        let listed = self.reaching(remote).line(&["ls-remote", "--heads", "--", &remote.url], ASK).await?;
+        let listed =
+            self.reaching(remote).line(&["ls-remote", "--heads", "--", &remote.url], remote.timeout).await?;
         let names = listed.lines().filter_map(|line| line.split_once("\trefs/heads/").map(|(_, name)| name));
         Ok(names.take(10).collect::<Vec<_>>().join("\n"))
     }
@@ -349,14 +351,34 @@ fn private(folder: &Path) -> Result<File, OpenError> {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(folder)?;
-        File::options().create(true).append(true).open(folder.join("datastream.lock"))
+        File::options().create(true).append(true).open(folder.join(LOCK))
     };
-    let lock = make().map_err(|source| OpenError::Mirror { folder: folder.to_owned(), source })?;
+    let failed = |source| OpenError::Mirror { folder: folder.to_owned(), source };
+    let lock = make().map_err(failed)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::MirrorInUse(folder.to_owned())),
-        Err(TryLockError::Error(source)) => Err(OpenError::Mirror { folder: folder.to_owned(), source }),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::MirrorInUse(folder.to_owned())),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
+    unlock(folder).map_err(failed)?;
+    Ok(lock)
+}
+
+/// Removes the locks that a git left behind which was killed: nobody else works in the mirror, and no fetch would ever
+/// succeed again.
+fn unlock(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() && name != "objects" {
+            unlock(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "lock") && name != LOCK {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Says so now and then while something takes long.

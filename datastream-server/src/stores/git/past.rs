@@ -59,9 +59,13 @@ impl Page<'_> {
     async fn rows(&mut self) -> Result<Vec<Row>, Failure> {
         let (newest, before) = {
             let known = self.branch.known();
-            let newest =
-                self.query.before.as_ref().map_or(u64::MAX, |(revision, _)| *revision).min(known.revision());
-            (newest, known.commit_at(newest))
+            let newest = self
+                .query
+                .before
+                .as_ref()
+                .map_or(u64::MAX, |(revision, _)| *revision)
+                .min(known.chain.revision());
+            (newest, known.chain.commit_at(newest))
         };
         let Some(head) = before else { return Ok(Vec::new()) };
         let path = match &self.query.of {
@@ -73,7 +77,7 @@ impl Page<'_> {
         let mut rows = Vec::new();
         while let Some(commit) = log.next().await? {
             let Some(revision) =
-                self.branch.known().revision_at(commit.oid).filter(|revision| *revision <= newest)
+                self.branch.known().chain.revision_of(commit.oid).filter(|revision| *revision <= newest)
             else {
                 continue;
             };
@@ -87,7 +91,7 @@ impl Page<'_> {
     }
 
     fn rows_of(&self, commit: &Arc<Listed>, revision: u64) -> impl Iterator<Item = Row> {
-        let position = self.branch.known().position(revision);
+        let position = self.branch.known().chain.position(revision);
         let asked = commit.changes.iter().filter_map(|change| {
             let key: &str = std::str::from_utf8(&change.path).ok().filter(|key| *key != types_file::NAME)?;
             let place: Place = (revision, key.into());

@@ -9,9 +9,9 @@ use datastream::value::same_type;
 use datastream_client::{BadCommit, CallError, Client, Commit, Snapshot, Unavailable};
 use serde_json::{Value, json};
 
-use super::file::Wanted;
 use crate::entry::{Entry, json_value, shown};
 use crate::failure::Failure;
+use crate::file::Wanted;
 use crate::misuse;
 use crate::output::Record;
 
