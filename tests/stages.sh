@@ -7,6 +7,7 @@
 passed=0 failed=0 skipped=0
 skips=()
 allowed_skips=()
+left_out= # What a run leaves out that was asked to, for its last line.
 logs=${CARGO_TARGET_DIR:-target}/logs
 mkdir -p "$logs"
 
@@ -95,6 +96,6 @@ finish() {
         fi
     done
     if [ ${#skips[@]} = 0 ]; then echo "nothing was skipped"; fi
-    echo "$passed passed, $failed failed, $skipped skipped"
+    echo "$passed passed, $failed failed, $skipped skipped${left_out:+ ($left_out)}"
     exit $status
 }

@@ -143,7 +143,7 @@ pub struct Abilities {
     /// A commit of several keys. Without it such a commit is [`CommitError::SeveralKeys`].
     pub batches: bool,
     /// Keys below a key, such as `a/b` beside `a`. Without it such a put is
-    /// [`Refused::InTheWay`](Refused::InTheWay).
+    /// [`Refused::InTheWay`].
     pub nesting: bool,
     /// Forgetting the history that a [`Retention`] lets go.
     pub forgets_history: bool,

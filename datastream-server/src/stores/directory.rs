@@ -239,7 +239,6 @@ impl Place for Directory {
     type Version = Version;
     type Turn = Turn;
 
-    const NESTS: bool = false;
     const READERS: usize = 16;
 
     async fn list(&self) -> Result<Listing<Version>, StoreError> {
@@ -283,6 +282,10 @@ impl Place for Directory {
 
     async fn rung(&self) {
         self.folder.bell.rung().await;
+    }
+
+    fn nests(&self) -> bool {
+        false
     }
 
     fn kind(&self) -> &'static str {

@@ -5,7 +5,6 @@
 //! - [`sqlite`]: a table in a SQLite file, durable, and open to other writers;
 //! - `git` (feature `git`): a branch of a git repository, on this machine or elsewhere;
 //! - `s3` (feature `object`): an S3-compatible bucket with an object for each setting;
-//! - `git` (feature `git`): a branch of a git repository, on this machine or elsewhere;
 //! - `postgres` (feature `postgres`): a table in a PostgreSQL database, served by as many servers as there are.
 
 #[cfg(feature = "directory")]

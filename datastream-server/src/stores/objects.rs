@@ -163,7 +163,7 @@ impl<P: Place> Store for Objects<P> {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { batches: false, nesting: P::NESTS, ..Abilities::default() }
+        Abilities { batches: false, nesting: self.shared.place.nests(), ..Abilities::default() }
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {

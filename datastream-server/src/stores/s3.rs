@@ -101,7 +101,6 @@ impl Place for Bucket {
     /// The bucket compares and writes in one step.
     type Turn = ();
 
-    const NESTS: bool = true;
     const READERS: usize = 16;
 
     async fn list(&self) -> Result<Listing<Version>, StoreError> {

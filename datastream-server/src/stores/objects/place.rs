@@ -17,8 +17,6 @@ pub(in crate::stores) trait Place: Send + Sync + 'static {
     /// What a commit has for its time, so that of several programs which write here with this code one does at a time.
     type Turn: Send;
 
-    /// Whether `a` can be beside `a/b`.
-    const NESTS: bool;
     /// How many objects are read at once.
     const READERS: usize;
 
@@ -58,6 +56,11 @@ pub(in crate::stores) trait Place: Send + Sync + 'static {
 
     /// Waits until there may be something new; for ever, if the place does not tell. Cancel safe.
     async fn rung(&self);
+
+    /// Whether it holds an object beside those below it, such as `a` beside `a/b`.
+    fn nests(&self) -> bool {
+        true
+    }
 
     /// In a word, for a status.
     fn kind(&self) -> &'static str;

@@ -203,7 +203,7 @@ fn remedy(region: &str, failure: &Failure) -> String {
     };
     let remedy = match (failure.code(), failure.status()) {
         ("NoSuchBucket", _) => "make the bucket, or name another",
-        ("InvalidAccessKeyId", _) => "check AWS_ACCESS_KEY_ID",
+        ("InvalidAccessKeyId" | "NotSignedUp", _) => "check AWS_ACCESS_KEY_ID",
         ("SignatureDoesNotMatch", _) => "check AWS_SECRET_ACCESS_KEY",
         ("RequestTimeTooSkewed", _) => "the clock of this machine is wrong: set it, with NTP",
         ("ExpiredToken" | "InvalidToken", _) => "check AWS_SESSION_TOKEN",
