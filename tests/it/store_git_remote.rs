@@ -24,6 +24,7 @@ use datastream_server::testing::TestServer;
 
 use crate::git::Repository;
 use crate::git_http::{GitHttp, PASSWORD};
+use crate::wire::{Deliveries, within};
 
 /// A repository that a host serves, and a file with the token for it.
 struct Hosted {
@@ -67,6 +68,23 @@ async fn open(store: &str) -> Result<GitStore, OpenError> {
 async fn serve(store: &str) -> (Arc<dyn Store>, TestServer) {
     let store: Arc<dyn Store> = Arc::new(open(store).await.expect("the branch can be served"));
     (store.clone(), TestServer::start_with(store, Config::default().heartbeat(Duration::from_millis(50))))
+}
+
+/// The next age that a stream is told.
+async fn age(stream: &mut Deliveries) -> Duration {
+    let told = async {
+        loop {
+            if let Some(age) = stream.next().await.source_age {
+                return Duration::try_from(age).expect("it is not negative");
+            }
+        }
+    };
+    within("an age", told).await
+}
+
+/// Waits until nobody is told of an age any more.
+async fn is_fresh(stream: &mut Deliveries) {
+    within("a fresh state", async { while stream.next().await.source_age.is_some() {} }).await;
 }
 
 /// What lives in a store.

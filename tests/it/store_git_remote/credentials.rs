@@ -12,7 +12,7 @@ use crate::git_http::{Answer, PASSWORD, USER};
 use crate::process::{Server, command};
 use crate::wire::{Wire, eventually};
 
-use super::{Hosted, serve};
+use super::{Hosted, age, is_fresh, serve};
 
 /// Starts the program on a store, with these variables.
 fn start(store: &str, variables: &[(&str, &str)]) -> Server {
@@ -71,12 +71,12 @@ async fn a_token_that_is_exchanged_is_used_from_the_next_contact_on() {
     eventually("it reads", || a.get().is_some()).await;
     hosted.host.set_password("the next");
     let mut stream = Wire::to(&server.url()).await.subscribe(crate::wire::announced(["a"])).await;
-    while stream.next().await.source_age.is_none() {}
+    age(&mut stream).await;
     fs::write(hosted.token_file(), "the next\n").expect("a file");
     hosted.repository.person().commit(&[("a", "2")]);
     eventually("it follows again", || a.get().as_deref() == Some("2")).await;
     client.set("a", "3".to_owned()).await.expect("and writes");
-    while stream.next().await.source_age.is_some() {}
+    is_fresh(&mut stream).await;
 }
 
 /// A list of processes can be seen by every user of a machine, a mirror ends up in backups.

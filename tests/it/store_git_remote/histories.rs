@@ -12,7 +12,7 @@ use crate::git_http::GitHttp;
 use crate::mirror::Mirror;
 use crate::wire::{Wire, announced, data, eventually, within};
 
-use super::{Hosted, open, serve};
+use super::{Hosted, age, open, serve};
 
 /// Puts a commit of its own in the place of all that is there.
 fn rewrite(person: &Person, value: &str) {
@@ -97,7 +97,7 @@ async fn a_server_that_lags_and_cannot_look_does_not_reset_a_client_that_is_ahea
     let late = Wire::to(&late.url()).await;
     other.go_away();
     let mut watch = late.subscribe(announced(["a"])).await;
-    while watch.next().await.source_age.is_none() {}
+    age(&mut watch).await;
     let fresh = Wire::to(&fresh.url()).await;
     fresh.push(data("a", "string", "2")).await.expect("it is pushed");
     let mut mirror = Mirror::of(&["a"]);
@@ -108,7 +108,8 @@ async fn a_server_that_lags_and_cannot_look_does_not_reset_a_client_that_is_ahea
     };
     assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
     other.come_back().await;
-    while watch.delivery().await.data["a"].value != "2" {}
+    let caught_up = async { while watch.delivery().await.data["a"].value != "2" {} };
+    within("it catches up", caught_up).await;
     mirror.apply(late.subscribe(mirror.request()).await.next().await);
     assert_eq!((mirror.resumes, mirror.resets), (1, 0));
 }

@@ -7,23 +7,12 @@ use tonic::Code;
 
 use crate::git_http::Answer;
 use crate::process::Server;
-use crate::wire::{Deliveries, Wire, announced, data, eventually, within};
+use crate::wire::{Wire, announced, data, eventually, within};
 
-use super::{Hosted, serve};
+use super::{Hosted, age, is_fresh, serve};
 
-/// The next age that a stream is told.
-async fn age(stream: &mut Deliveries) -> Duration {
-    loop {
-        if let Some(age) = stream.next().await.source_age {
-            return Duration::try_from(age).expect("it is not negative");
-        }
-    }
-}
-
-/// Nobody is told of an age any more.
-async fn is_fresh(stream: &mut Deliveries) {
-    while stream.next().await.source_age.is_some() {}
-}
+/// How long the remote of a test may take, as the options say it.
+const TIMEOUT: Duration = Duration::from_millis(400);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_remote_that_is_away_is_served_from_the_mirror_with_an_age_also_by_a_server_that_starts() {
@@ -73,7 +62,13 @@ async fn a_remote_that_hangs_or_is_overloaded_refuses_pushes_in_time_and_heals()
         let away = hosted.host.answering(answer);
         let refused = wire.push(data("a", "string", "2")).await.expect_err("no answer");
         assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
-        age(&mut stream).await;
+        let first = age(&mut stream).await;
+        if answer == Answer::Held {
+            assert!(
+                first >= TIMEOUT,
+                "{first:?}: it counts from the last contact, and not from when it was missed"
+            );
+        }
         drop(away);
         hosted.repository.person().commit(&[("a", "3")]);
         assert_eq!(stream.delivery().await.to_string(), "Change a=3", "{answer:?}");
