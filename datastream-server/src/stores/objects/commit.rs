@@ -131,8 +131,7 @@ impl<P: Place> Shared<P> {
 
     /// Brings the log up to date with what the place holds of `key`: a change of others comes before ours.
     async fn update(&self, key: &Arc<str>) -> Result<(), StoreError> {
-        let held = self.known().objects.get(key).map(|versions| versions.held.clone());
-        let reading = self.place.read(key, held.as_ref()).await?;
+        let reading = self.place.read(key).await?;
         if let Reading::Unreadable(why) = reading {
             return Err(StoreError::Unavailable(why.into()));
         }
@@ -142,9 +141,7 @@ impl<P: Place> Shared<P> {
         };
         let changed = {
             let mut known = self.known();
-            if !matches!(reading, Reading::Same) {
-                known.touched.insert(key.clone());
-            }
+            known.touched.insert(key.clone());
             known.take(key.clone(), listed, reading)
         };
         self.log.absorb(changed.into_iter().collect());
@@ -174,7 +171,7 @@ impl<P: Place> Shared<P> {
 
     /// Whether the place holds what was to be written, after all.
     async fn stands(&self, key: &Arc<str>, effect: &Effect) -> bool {
-        let reading = match self.place.read(key, None).await {
+        let reading = match self.place.read(key).await {
             Ok(reading) => reading,
             Err(_) => return false,
         };
