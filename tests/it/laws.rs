@@ -1,23 +1,21 @@
 //! Every store keeps the laws that it claims; the output shows which, as a table.
 
+mod directory;
+mod git;
+mod postgres;
+mod s3;
+mod sqlite;
+
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use datastream_server::store::{Abilities, Store};
-use datastream_server::stores::git::{Address, GitStore};
-use datastream_server::stores::sqlite::SqliteStore;
-use datastream_server::stores::{MemoryStore, directory, s3};
-use datastream_server::testing::conformance::{
-    self, ForeignWrite, ForeignWriter, LAWS, Open, Outcome, Subject,
-};
+use datastream_server::store::{Abilities, Store as _};
+use datastream_server::stores::MemoryStore;
+use datastream_server::testing::conformance::{self, LAWS, Open, Outcome, Subject};
 use futures_util::FutureExt as _;
-use rusqlite::{Connection, TransactionBehavior};
 
-use crate::git::{Person, Repository};
+use crate::git::Repository;
 use crate::postgres::Cluster;
-use crate::store_postgres;
 
 /// The page of the documentation that has the table.
 const PAGE: &str = include_str!("../../docs/stores.md");
@@ -30,12 +28,12 @@ async fn d34_every_store_that_is_offered_keeps_the_laws_that_it_claims() {
     // Each with what it can, and whether others write to it.
     let stores = [
         ("memory", memory(), all, false),
-        ("sqlite", sqlite(), all, true),
-        ("directory", directory(), Abilities { batches: false, nesting: false, ..all }, true),
-        ("s3", s3(), Abilities { batches: false, ..all }, true),
-        ("postgres", postgres(&cluster), all, true),
-        ("git", git(Repository::local), kept, true),
-        ("git remote", git(|repository| repository.remote("mirror.git")), kept, true),
+        ("sqlite", sqlite::open(), all, true),
+        ("directory", directory::open(), Abilities { batches: false, nesting: false, ..all }, true),
+        ("s3", s3::open(), Abilities { batches: false, ..all }, true),
+        ("postgres", postgres::open(&cluster), all, true),
+        ("git", git::open(Repository::local), kept, true),
+        ("git remote", git::open(|repository| repository.remote("mirror.git")), kept, true),
     ];
     // Side by side: most of them wait.
     let tried = stores.iter().map(|(_, open, ..)| tokio::spawn(conformance::run(open.clone())));
@@ -89,167 +87,4 @@ fn memory() -> Open {
     Arc::new(|| {
         async { Subject { store: Arc::new(MemoryStore::new()), foreign: None, kept: Box::new(()) } }.boxed()
     })
-}
-
-fn sqlite() -> Open {
-    Arc::new(|| {
-        async {
-            let folder = tempfile::tempdir().expect("a folder");
-            let path = folder.path().join("settings.db");
-            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).expect("a new file"));
-            Subject { store, foreign: Some(Box::new(Stranger(path))), kept: Box::new(folder) }
-        }
-        .boxed()
-    })
-}
-
-fn directory() -> Open {
-    Arc::new(|| {
-        async {
-            let folder = tempfile::tempdir().expect("a folder");
-            let store =
-                directory::open(folder.path(), directory::Options::default()).await.expect("it opens");
-            let editor = Editor(folder.path().to_owned());
-            Subject { store, foreign: Some(Box::new(editor)), kept: Box::new(folder) }
-        }
-        .boxed()
-    })
-}
-
-fn s3() -> Open {
-    Arc::new(|| {
-        async {
-            let server = crate::s3::Server::start().await;
-            let store = s3::open(&server.store("")).await.expect("an empty bucket");
-            let foreign = Some(Box::new(Uploader(server.tool())) as Box<dyn ForeignWriter>);
-            Subject { store, foreign, kept: Box::new(server) }
-        }
-        .boxed()
-    })
-}
-
-fn postgres(cluster: &Cluster) -> Open {
-    let cluster = cluster.clone();
-    Arc::new(move || {
-        let cluster = cluster.clone();
-        async move {
-            let database = cluster.database();
-            let store = store_postgres::on(&database).await;
-            let foreign = Some(Box::new(Other(database.connect().await.into())) as Box<dyn ForeignWriter>);
-            Subject { store, foreign, kept: Box::new(database) }
-        }
-        .boxed()
-    })
-}
-
-fn git(store: fn(&Repository) -> String) -> Open {
-    Arc::new(move || {
-        async move {
-            let repository = Repository::empty();
-            let address = Address::parse(&store(&repository)).expect("an address");
-            let store: Arc<dyn Store> =
-                Arc::new(GitStore::open(&address).await.expect("an empty repository"));
-            let foreign = Some(Box::new(Pusher(Arc::new(repository.person()))) as Box<dyn ForeignWriter>);
-            Subject { store, foreign, kept: Box::new(repository) }
-        }
-        .boxed()
-    })
-}
-
-/// A tool that writes objects.
-struct Uploader(crate::s3::Tool);
-
-#[async_trait]
-impl ForeignWriter for Uploader {
-    async fn write(&self, writes: &[ForeignWrite]) {
-        for ForeignWrite { key, value } in writes {
-            match value {
-                Some((value_type, text)) => self.0.put(key, Some(value_type), text).await,
-                None => self.0.delete(key).await,
-            }
-        }
-    }
-}
-
-/// Somebody with a clone.
-struct Pusher(Arc<Person>);
-
-#[async_trait]
-impl ForeignWriter for Pusher {
-    async fn write(&self, transaction: &[ForeignWrite]) {
-        let (person, writes) = (self.0.clone(), transaction.to_vec());
-        let written = tokio::task::spawn_blocking(move || {
-            let files =
-                writes.iter().map(|write| (&*write.key, write.value.as_ref().map(|(_, text)| &**text)));
-            person.change(&files.collect::<Vec<_>>());
-        });
-        written.await.expect("it is pushed");
-    }
-}
-
-/// A program that writes files, each for itself.
-struct Editor(PathBuf);
-
-#[async_trait]
-impl ForeignWriter for Editor {
-    async fn write(&self, writes: &[ForeignWrite]) {
-        for ForeignWrite { key, value } in writes {
-            let path = self.0.join(key);
-            match value {
-                Some((_, text)) => std::fs::write(path, text).expect("it can be written"),
-                None if path.exists() => std::fs::remove_file(path).expect("it can be removed"),
-                None => {}
-            }
-        }
-    }
-}
-
-/// A program with a connection of its own.
-struct Other(tokio::sync::Mutex<tokio_postgres::Client>);
-
-#[async_trait]
-impl ForeignWriter for Other {
-    async fn write(&self, transaction: &[ForeignWrite]) {
-        let mut client = self.0.lock().await;
-        let writing = client.transaction().await.expect("a transaction");
-        for ForeignWrite { key, value } in transaction {
-            let written = match value {
-                Some((value_type, text)) => {
-                    let put = "INSERT INTO data (key, value, value_type) VALUES ($1, $2, $3)
-                      ON CONFLICT (key) DO UPDATE SET value = excluded.value, value_type = excluded.value_type";
-                    writing.execute(put, &[key, &text.as_bytes(), value_type]).await
-                }
-                None => writing.execute("DELETE FROM data WHERE key = $1", &[key]).await,
-            };
-            written.expect("the table can be written");
-        }
-        writing.commit().await.expect("it is committed");
-    }
-}
-
-/// A program that opens the file for each of its transactions.
-struct Stranger(PathBuf);
-
-#[async_trait]
-impl ForeignWriter for Stranger {
-    async fn write(&self, transaction: &[ForeignWrite]) {
-        let (path, writes) = (self.0.clone(), transaction.to_vec());
-        let written = tokio::task::spawn_blocking(move || {
-            let mut connection = Connection::open(path)?;
-            connection.busy_timeout(std::time::Duration::from_secs(10))?;
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for ForeignWrite { key, value } in writes {
-                match value {
-                    Some((value_type, text)) => transaction.execute(
-                        "INSERT INTO data (key, value, value_type) VALUES (?1, ?2, ?3)
-                         ON CONFLICT (key) DO UPDATE SET value = excluded.value, value_type = excluded.value_type",
-                        [key, text, value_type],
-                    )?,
-                    None => transaction.execute("DELETE FROM data WHERE key = ?1", [key])?,
-                };
-            }
-            transaction.commit()
-        });
-        written.await.expect("it does not panic").expect("the file can be written");
-    }
 }

@@ -7,6 +7,7 @@ mod bells;
 mod credentials;
 mod histories;
 mod hostile;
+mod mirror;
 mod outages;
 mod refusals;
 mod ssh;

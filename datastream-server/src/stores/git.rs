@@ -141,6 +141,7 @@ impl Store for GitStore {
     }
 
     async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
+        self.branch.origin.tidy().await;
         Ok(self.branch.known().compact(retention))
     }
 

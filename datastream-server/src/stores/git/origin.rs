@@ -285,6 +285,18 @@ impl Origin {
         Ok(names.take(10).collect::<Vec<_>>().join("\n"))
     }
 
+    /// Packs what many fetches left in the mirror, if that is much. A repository on this machine is its owner's to pack.
+    pub(super) async fn tidy(&self) {
+        if self.remote.is_none() {
+            return;
+        }
+        // As much as git lets gather by itself where nobody keeps it from looking; where it is less, it does nothing.
+        let pack = ["-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"];
+        if let Err(error) = self.git.run(&pack, HERE * 20).await {
+            tracing::warn!(error = %crate::error_chain(&error), "the mirror is not packed");
+        }
+    }
+
     fn reaching(&self, remote: &Remote) -> Git {
         let protocol = match remote.url.split_once("://") {
             Some(("https", _)) => "https",
