@@ -47,7 +47,7 @@ impl Client {
             client: self.clone(),
             key: key.to_owned(),
             read: VecDeque::new(),
-            oldest: u64::MAX,
+            oldest: (u64::MAX, String::new()),
             next: Some(String::new()),
         };
         try_unfold(pages, |mut pages| async move { Ok(pages.next().await?.map(|entry| (entry, pages))) })
@@ -118,8 +118,8 @@ struct Pages {
     client: Client,
     key: String,
     read: VecDeque<proto::Change>,
-    /// The revision of the last change that was given away.
-    oldest: u64,
+    /// Where the last change stood that was given away: a commit may have one revision for all its keys.
+    oldest: (u64, String),
     /// The token of the next page; `None` after the last.
     next: Option<String>,
 }
@@ -137,9 +137,10 @@ impl Pages {
             self.read = page.changes.into();
         }
         let entry = self.read.pop_front().and_then(HistoryEntry::new);
-        let entry = entry.filter(|entry| entry.revision < self.oldest);
+        let place = |entry: &HistoryEntry| (entry.revision, entry.key.clone());
+        let entry = entry.filter(|entry| place(entry) < self.oldest);
         let entry = entry.ok_or(Disconnect::Violation("a history does not lead back"))?;
-        self.oldest = entry.revision;
+        self.oldest = place(&entry);
         Ok(Some(entry))
     }
 

@@ -2,6 +2,7 @@
 //! it, and nothing that a repository holds is followed or run.
 
 mod defects;
+mod odd;
 mod reading;
 mod writing;
 

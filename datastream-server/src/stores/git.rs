@@ -133,7 +133,10 @@ impl Store for GitStore {
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
-        Ok(self.branch.look().await?)
+        let branch = self.branch.clone();
+        // On a task of its own: others may wait for the same look, and a git that is ended half-way may leave a lock.
+        let looked = tokio::spawn(async move { branch.look().await }).await;
+        Ok(looked.map_err(|error| StoreError::Unavailable(error.into()))??)
     }
 
     fn unheard_since(&self) -> Option<SystemTime> {

@@ -44,6 +44,8 @@ struct Shared<P: Place> {
     line: tokio::sync::Mutex<()>,
     /// One look at a time.
     looking: tokio::sync::Mutex<()>,
+    /// What may be done yet of requests that were given up, by their names.
+    doubts: Mutex<HashMap<Arc<str>, commit::Doubt>>,
     /// Why the last look failed.
     failure: Mutex<Option<String>>,
 }
@@ -82,6 +84,7 @@ impl<P: Place> Objects<P> {
             known: Mutex::default(),
             line: tokio::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),
+            doubts: Mutex::default(),
             failure: Mutex::default(),
         });
         shared.look().await?;

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 
 pub use self::address::Address;
 use self::client::{Answer, Client, Request};
@@ -109,15 +109,11 @@ impl Place for Bucket {
         Ok(Listing { objects, unreadable: Vec::new() })
     }
 
-    async fn read(&self, key: &str, known: Option<&Version>) -> Result<Reading<Version>, StoreError> {
+    async fn read(&self, key: &str) -> Result<Reading<Version>, StoreError> {
         let whole = self.key(key);
-        let mut request = Request { method: Method::GET, key: &whole, ..Request::default() };
-        if let Some(e_tag) = known.and_then(|known| known.e_tag.as_deref()) {
-            request = request.header(IF_NONE_MATCH, e_tag);
-        }
+        let request = Request { method: Method::GET, key: &whole, ..Request::default() };
         match self.client.ask(&request, MAX_VALUE_BYTES).await {
             Ok(answer) => Ok(Reading::There(object(key, answer))),
-            Err(failure) if failure.status() == Some(StatusCode::NOT_MODIFIED) => Ok(Reading::Same),
             Err(failure) if failure.is_not_found() => Ok(Reading::Absent),
             Err(failure) if failure.is_of_one_object() => Ok(Reading::Unreadable(failure.to_string())),
             Err(failure) => Err(failure.into_unavailable()),
@@ -159,7 +155,7 @@ impl Place for Bucket {
     }
 
     async fn is_seeded(&self) -> Result<bool, StoreError> {
-        Ok(!matches!(self.read(SEEDED, None).await?, Reading::Absent))
+        Ok(!matches!(self.read(SEEDED).await?, Reading::Absent))
     }
 
     async fn mark_seeded(&self) -> Result<(), StoreError> {

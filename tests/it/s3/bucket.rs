@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     Error(&'static str),
     /// It is done, and then nobody hears of it.
     Lost,
+    /// It is done so much later, and the answer is an error at once.
+    Later(Duration),
     /// No answer, and nothing is done.
     Silence,
     /// A page that says that there are more, and not where.
@@ -294,7 +296,16 @@ impl S3 for Front {
         let fault = self.0.meet(Asked::Put).await?;
         let (metadata, content_type) = (input.metadata, input.content_type);
         let held = Held { body: body.freeze(), modified: SystemTime::now(), metadata, content_type };
-        let e_tag = self.0.write(input.key, held, input.if_none_match.as_ref(), input.if_match.as_ref())?;
+        let (none, some) = (input.if_none_match, input.if_match);
+        if let Some(Fault::Later(by)) = fault {
+            let bucket = self.0.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(by).await;
+                let _ = bucket.write(input.key, held, none.as_ref(), some.as_ref());
+            });
+            return Err(s3_error!(InternalError));
+        }
+        let e_tag = self.0.write(input.key, held, none.as_ref(), some.as_ref())?;
         answer(fault, PutObjectOutput { e_tag: Some(e_tag), ..PutObjectOutput::default() })
     }
 

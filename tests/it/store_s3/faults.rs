@@ -53,6 +53,28 @@ async fn a_write_whose_answer_is_lost_is_found_out() {
     assert_eq!(changes(&store, &before).await.changes.len(), 3);
 }
 
+/// Its author asks again, under the name that it has, and is told that it was done; it is not done twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_done_after_it_was_given_up_is_done_once() {
+    let (server, store) = served().await;
+    let first = commit(&store, Operation::put("a", "int", "1")).await;
+    let before = head(&store).await;
+    server.bucket.fail(Asked::Put, 0, 1, Fault::Later(Duration::from_millis(200)));
+    let request = Some(RequestId { id: "one".into(), digest: 7 });
+    let named = Commit { request, ..Commit::one(Operation::put("a", "int", "2").expecting(first.revision)) };
+    assert!(is_unavailable(store.commit(named.clone()).await));
+    while server.tool().get("a").await.as_deref() != Some("2") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Somebody else goes on from there, whether or not this server looks meanwhile.
+    store.refresh().await.expect("it can look");
+    server.tool().put("a", Some("int"), "3").await;
+    let made = store.commit(named.clone()).await.expect("it was done");
+    assert_eq!(store.commit(named).await.expect("the same answer"), made);
+    assert_eq!(state(&store).await, [setting("a", "int", "3")]);
+    assert_eq!(changes(&store, &before).await.changes.len(), 2);
+}
+
 /// Nothing was done then, and the caller may try again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_not_done_is_unavailable() {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use cap_fs_ext::{DirExt as _, FollowSymlinks, MetadataExt as _, OpenOptionsFollowExt as _};
 use cap_std::fs::{Dir, File, OpenOptions, Permissions};
 
+use super::folder::Folder;
 use super::tree::sync;
-use super::{Folder, types_file};
 use crate::store::StoreError;
+use crate::stores::types_file;
 
 /// No setting is below it.
 pub(super) const FOLDER: &str = ".datastream";

@@ -4,12 +4,13 @@ use std::io;
 
 use cap_std::fs::{Dir, Metadata};
 
+use super::folder::Folder;
 use super::own::{self, Own};
 use super::stamp::{Stamp, Version};
 use super::tree::{Blocked, Entry, Tree, sync};
-use super::{Folder, types_file};
 use crate::store::{Refused, Stored};
 use crate::stores::objects::Denied;
+use crate::stores::types_file;
 
 impl Folder {
     /// The type comes first: a value of another type is never there under the one before.

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::command::Failure;
-use super::known::Known;
+use super::known::{Known, Types};
 use super::log::{Listed, Log};
 use super::object::{Blob, Objects, Oid};
 use super::origin::Origin;
 use crate::stores::types_file;
 
+/// How many pages of the history are read at a time: each is some runs of git, and more would hold up the commits.
+const HISTORIES: usize = 4;
 /// How often a long reading says how far it is.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -27,14 +29,16 @@ struct Contact {
 pub(super) struct Branch {
     pub(super) origin: Origin,
     known: Mutex<Known>,
-    /// One looks at a time. It holds how many looks had begun when the last good one began.
-    looking: tokio::sync::Mutex<u64>,
+    /// One looks at a time. It holds how many looks had begun when the last one began, and why that failed.
+    looking: tokio::sync::Mutex<(u64, Option<String>)>,
     begun: std::sync::atomic::AtomicU64,
     /// When the repository answered last, and whether it does.
     contact: Mutex<Contact>,
     pub(super) bell: Notify,
     /// Asks the follower to look.
     pub(super) wake: Notify,
+    /// How many pages of the history are read at a time.
+    pub(super) histories: Semaphore,
     /// Held while a commit is made.
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -53,6 +57,7 @@ impl Branch {
             contact: Mutex::new(contact),
             bell: Notify::new(),
             wake: Notify::new(),
+            histories: Semaphore::new(HISTORIES),
             writing: Arc::default(),
         })
     }
@@ -87,18 +92,16 @@ impl Branch {
         use std::sync::atomic::Ordering::Relaxed;
         let before = self.begun.load(Relaxed);
         let mut looked = self.looking.lock().await;
-        if *looked > before {
-            return Ok(());
+        if looked.0 > before {
+            return looked.1.clone().map_or(Ok(()), |why| Err(Failure::Shared(why)));
         }
         let number = self.begun.fetch_add(1, Relaxed) + 1;
         let looked_now = self.look_now().await;
         match &looked_now {
-            Ok(()) => {
-                *looked = number;
-                self.answered();
-            }
+            Ok(()) => self.answered(),
             Err(failure) => self.is_silent(failure),
         }
+        *looked = (number, looked_now.as_ref().err().map(ToString::to_string));
         looked_now
     }
 
@@ -136,7 +139,7 @@ impl Branch {
         let git = &self.origin.git;
         let mut log = Log::forward(git, &format!("{known}..{head}"))?;
         let mut objects = Objects::open(git)?;
-        let mut news: Vec<(Listed, Option<String>)> = Vec::new();
+        let mut news: Vec<(Listed, Option<Types>)> = Vec::new();
         while let Some(commit) = log.next().await? {
             let follows = news.last().map_or(known, |(last, _)| last.oid);
             if commit.parent != Some(follows) {
@@ -150,7 +153,7 @@ impl Branch {
         }
         let blobs = contents(&mut objects, touched(&news)).await?;
         let mut known = self.known();
-        news.iter().for_each(|(commit, types)| known.note(commit, types.as_deref()));
+        news.iter().for_each(|(commit, types)| known.note(commit, types.as_ref()));
         known.fill(&blobs);
         known.skipped.tell();
         Ok(true)
@@ -179,7 +182,7 @@ async fn whole(origin: &Origin, head: Option<Oid>) -> Result<Known, Failure> {
     let mut told = Instant::now();
     while let Some(commit) = log.next().await? {
         let types = types_of(&mut objects, &commit).await?;
-        known.note(&commit, types.as_deref());
+        known.note(&commit, types.as_ref());
         if told.elapsed() > PROGRESS {
             told = Instant::now();
             tracing::info!(commits = known.chain.revision(), "reading the history of the branch");
@@ -193,17 +196,24 @@ async fn whole(origin: &Origin, head: Option<Oid>) -> Result<Known, Failure> {
 }
 
 /// What a commit makes of the types file, if it touches that.
-async fn types_of(objects: &mut Objects, commit: &Listed) -> Result<Option<String>, Failure> {
-    let touched = commit.changes.iter().find(|change| change.path == types_file::NAME.as_bytes());
-    match touched.map(|change| change.file.filter(|file| file.kind.is_file())) {
-        None => Ok(None),
-        Some(None) => Ok(Some(String::new())),
-        Some(Some(file)) => Ok(Some(objects.text(file.oid.to_string()).await?.unwrap_or_default())),
-    }
+async fn types_of(objects: &mut Objects, commit: &Listed) -> Result<Option<Types>, Failure> {
+    let Some(touched) = commit.changes.iter().find(|change| change.path == types_file::NAME.as_bytes())
+    else {
+        return Ok(None);
+    };
+    let types = match touched.file {
+        None => Types::Text(String::new()),
+        Some(file) if file.kind.is_file() => match objects.text(file.oid.to_string()).await? {
+            Some(text) => Types::Text(text),
+            None => Types::Unusable("it is too large"),
+        },
+        Some(_) => Types::Unusable("it is no regular file"),
+    };
+    Ok(Some(types))
 }
 
 /// The objects that new commits leave in the files that they touch.
-fn touched(news: &[(Listed, Option<String>)]) -> Vec<Oid> {
+fn touched(news: &[(Listed, Option<Types>)]) -> Vec<Oid> {
     let mut last = HashMap::new();
     for change in news.iter().flat_map(|(commit, _)| &commit.changes) {
         last.insert(&change.path, change.file);
@@ -216,7 +226,8 @@ async fn contents(objects: &mut Objects, mut oids: Vec<Oid>) -> Result<HashMap<O
     oids.dedup();
     let names: Vec<_> = oids.iter().map(Oid::to_string).collect();
     let blobs = objects.read(&names).await?;
-    Ok(oids.into_iter().zip(blobs).filter_map(|(oid, blob)| Some((oid, blob?))).collect())
+    let found = oids.into_iter().zip(blobs);
+    found.map(|(oid, blob)| Ok((oid, blob.ok_or_else(|| Failure::Missing(oid.to_string()))?))).collect()
 }
 
 /// Nothing that runs under these locks can leave the data half-changed.

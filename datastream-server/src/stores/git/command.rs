@@ -11,6 +11,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
@@ -20,6 +22,9 @@ use tokio::time::timeout;
 const SAID_BYTES: usize = 1000;
 /// How much it may say before it is cut off.
 const MOST_SAID: u64 = 1 << 20;
+/// How long a git that is given up may take to end by itself.
+#[cfg(unix)]
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Set for every run.
 const SETTINGS: &[&str] = &[
@@ -27,6 +32,8 @@ const SETTINGS: &[&str] = &[
     "core.fsmonitor=false",
     "core.attributesFile=/dev/null",
     "core.quotePath=false",
+    "core.ignoreCase=false",
+    "log.follow=false",
     "gc.auto=0",
     "maintenance.auto=false",
     "fetch.recurseSubmodules=false",
@@ -60,8 +67,11 @@ const KEPT: &[&str] = &[
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// There is no such program.
-    #[error("git cannot be run ({0}): install it")]
-    NotThere(#[source] std::io::Error),
+    #[error("there is no program git: install it")]
+    NotThere,
+    /// The system does not run it.
+    #[error("git cannot be run now ({0})")]
+    NotRun(#[source] std::io::Error),
     /// It did not end in time.
     #[error("git {command} has not ended within {limit:?}")]
     TooLong { command: String, limit: Duration },
@@ -72,6 +82,12 @@ pub(super) enum Failure {
         /// In one line.
         said: String,
     },
+    /// A look that others waited for as well.
+    #[error("{0}")]
+    Shared(String),
+    /// An object is not there, or may not be read.
+    #[error("the repository lacks the object {0}, or it cannot be read: git fsck says more")]
+    Missing(String),
     /// What it says is not what it should say.
     #[error("git {command} says what this server does not understand")]
     Strange { command: String },
@@ -172,9 +188,13 @@ impl Git {
     }
 }
 
-/// The folder of the repository at `path`, which may be that of a work tree. Git refuses one that belongs to somebody else.
+/// The folder of the repository at `path`, which may be that of a work tree. Git refuses one that belongs to somebody else;
+/// one in a folder above is not meant.
 pub(super) async fn find(path: &Path, limit: Duration) -> Result<PathBuf, Failure> {
     let mut command = program();
+    if let Some(above) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
+        command.env("GIT_CEILING_DIRECTORIES", above);
+    }
     command.current_dir(path).args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
     let mut run = Run::of(command, "rev-parse".to_owned())?;
     let talk = timeout(limit, run.talk(&[])).await;
@@ -204,7 +224,7 @@ fn program() -> Command {
         .env("GIT_LITERAL_PATHSPECS", "1")
         .env("GIT_OPTIONAL_LOCKS", "0");
     SETTINGS.iter().for_each(|setting| _ = command.args(["-c", setting]));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(unix)]
     command.process_group(0);
     command
@@ -214,9 +234,10 @@ fn name(args: &[impl AsRef<OsStr>]) -> String {
     args.first().map(|arg| OsString::from(arg).to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// A run under way. Dropped, it is killed, with the programs that it has begun.
+/// A run under way. Dropped, it is ended, with the programs that it has begun.
 pub(super) struct Run {
-    child: Child,
+    /// Until it is dropped.
+    child: Option<Child>,
     pub(super) stdin: Option<ChildStdin>,
     pub(super) stdout: Option<ChildStdout>,
     /// Read all the time, so that it never waits for us.
@@ -227,7 +248,10 @@ pub(super) struct Run {
 
 impl Run {
     fn of(mut command: Command, name: String) -> Result<Self, Failure> {
-        let mut child = command.spawn().map_err(Failure::NotThere)?;
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::NotThere,
+            _ => Failure::NotRun(error),
+        })?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let said = tokio::spawn(async move {
             let mut said = Vec::new();
@@ -237,7 +261,7 @@ impl Run {
             }
             said
         });
-        Ok(Self { child, stdin, stdout, said, name, is_over: false })
+        Ok(Self { child: Some(child), stdin, stdout, said, name, is_over: false })
     }
 
     /// Tells it all of `input`, reads all that it writes, and waits for its end.
@@ -265,7 +289,8 @@ impl Run {
     /// Waits for its end, and says why it failed if it did. The outer failure is that of this program.
     pub(super) async fn end(&mut self) -> Result<Result<(), Failure>, Failure> {
         drop((self.stdin.take(), self.stdout.take()));
-        let status = self.child.wait().await.map_err(|_| Failure::strange(&self.name))?;
+        let child = self.child.as_mut().ok_or_else(|| Failure::strange(&self.name))?;
+        let status = child.wait().await.map_err(|_| Failure::strange(&self.name))?;
         let said = (&mut self.said).await.unwrap_or_default();
         self.is_over = true;
         Ok(self.verdict(status, &said))
@@ -291,14 +316,23 @@ fn one_line(text: &str) -> String {
 }
 
 impl Drop for Run {
+    /// Asks the programs to end, so that git takes its locks away, and does not ask twice.
     fn drop(&mut self) {
         #[cfg(unix)]
         if !self.is_over
-            && let Some(group) =
-                self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
+            && let Some(child) = self.child.take()
+            && let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
         {
-            // One that has ended meanwhile is not there, and that is what is wanted.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            // What has ended meanwhile is not there, and that is what is wanted.
+            let _ = kill_process_group(group, Signal::TERM);
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move {
+                    let mut child = child;
+                    if timeout(GRACE, child.wait()).await.is_err() {
+                        let _ = kill_process_group(group, Signal::KILL);
+                    }
+                });
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use super::log::Kind;
 use super::object::Oid;
 use super::origin::{HERE, Pushed};
 use super::request;
+use crate::config::MAX_VALUE_BYTES;
 use crate::operation::{Commit, Effect, Held, Operation, Refused};
 use crate::retry::Pauses;
 use crate::store::{CommitError, StoreError};
@@ -125,7 +126,8 @@ impl Branch {
             }
             changes.push((operation, effect));
         }
-        if changes.iter().all(|(_, effect)| *effect == Effect::Stands) {
+        let is_seed = commit.request.as_ref().is_some_and(|request| *request == request::seed());
+        if changes.iter().all(|(_, effect)| *effect == Effect::Stands) && !is_seed {
             let position = known.standing(&commit.operations);
             if let Some(request) =
                 commit.request.as_ref().filter(|_| first.is_some() && !commit.operations.is_empty())
@@ -135,15 +137,34 @@ impl Branch {
             return Ok(Decided::Stands(position));
         }
         check_room(&known, &changes)?;
-        Ok(Decided::Write(plan(&known, changes)))
+        plan(&known, changes).map(Decided::Write)
     }
 
     /// Writes the commit beside the branch.
     async fn write(&self, plan: &Plan, commit: &Commit) -> Result<Oid, Failure> {
         let stream = stream(plan, commit);
         let import = ["fast-import", "--quiet", "--date-format=raw", "--force"];
-        let written = self.origin.git.run_with(&import, &stream, HERE * 4).await?;
+        let written = self.origin.git.run_with(&import, &stream, HERE * 4).await;
+        let written = written.inspect_err(|failure| self.clear(&failure.to_string()))?;
         String::from_utf8_lossy(&written).trim().parse()
+    }
+}
+
+/// What fast-import leaves behind when it fails; it names both.
+const LEFT: [(&str, &str); 2] = [("fast_import_crash_", "."), ("tmp_pack_", "objects/pack")];
+
+impl Branch {
+    /// Takes away what a failed fast-import left, which would only fill the disk.
+    fn clear(&self, said: &str) {
+        for (begins, folder) in LEFT {
+            let named = said.match_indices(begins).map(|(at, _)| &said[at..]);
+            for name in
+                named.filter_map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next())
+            {
+                // It may be gone, or never have been there.
+                let _ = std::fs::remove_file(self.origin.git.folder().join(folder).join(name));
+            }
+        }
     }
 }
 
@@ -193,29 +214,44 @@ fn check_room(known: &Known, changes: &[(&Operation, Effect)]) -> Result<(), Com
     Ok(())
 }
 
-fn plan(known: &Known, changes: Vec<(&Operation, Effect)>) -> Plan {
+fn plan(known: &Known, changes: Vec<(&Operation, Effect)>) -> Result<Plan, CommitError> {
     let mut types: TypesFile = known.types().clone();
-    let mut is_retyped = false;
+    let mut retyped = None;
     let mut files = Vec::with_capacity(changes.len() + 1);
     for (operation, effect) in changes {
         let key = &*operation.key;
         match effect {
             Effect::Write(stored) => {
-                is_retyped |= types.set(key, &stored.value_type);
+                if types.set(key, &stored.value_type) {
+                    retyped = Some(&operation.key);
+                }
                 let kind = known.file(key).map_or(Kind::Regular, |file| file.kind);
                 files.push((key.to_owned(), Some((kind, stored.value))));
             }
             Effect::Remove => {
-                is_retyped |= types.remove(key);
+                // Where the file cannot be written the entry stays, and says nothing of a key that is not there.
+                if known.types_in_the_way().is_none() && types.remove(key) {
+                    retyped = Some(&operation.key);
+                }
                 files.push((key.to_owned(), None));
             }
             Effect::Stands => {}
         }
     }
-    if is_retyped {
-        files.push((types_file::NAME.to_owned(), Some((Kind::Regular, types.to_string().into()))));
+    if let Some(key) = retyped {
+        let text = types.to_string();
+        let too_large = (text.len() > MAX_VALUE_BYTES).then(|| {
+            format!(
+                "`{}`, which would have more than {MAX_VALUE_BYTES} bytes (an entry for a prefix says much),",
+                types_file::NAME
+            )
+        });
+        if let Some(by) = known.types_in_the_way().or(too_large) {
+            return Err(CommitError::from(Refused::InTheWay { by }).of(key));
+        }
+        files.push((types_file::NAME.to_owned(), Some((Kind::Regular, text.into()))));
     }
-    Plan { base: known.chain.head(), files }
+    Ok(Plan { base: known.chain.head(), files })
 }
 
 /// What fast-import reads: a commit, the question for its name, and the end of the ref that it needs for a moment.
@@ -263,7 +299,7 @@ fn author(given: &str) -> String {
 
 fn message(plan: &Plan, commit: &Commit) -> String {
     let given = commit.message.replace('\0', " ");
-    let text = if given.trim().is_empty() { summary(plan) } else { given.trim_end().to_owned() };
+    let text = if given.trim().is_empty() { summary(plan) } else { request::without(given.trim_end()) };
     let request = commit.request.as_ref().map(|request| format!("\n{}", request::trailer(request)));
     format!("{text}\n{}", request.unwrap_or_default())
 }

@@ -113,7 +113,7 @@ const UNREACHABLE: &[&str] = &[
 ];
 const NO_REPOSITORY: &[&str] =
     &["not a git repository", "does not appear to be a git repository", "not found"];
-const NO_ROOM: &[&str] = &["No space left on device", "Disk quota exceeded"];
+const NO_ROOM: &[&str] = &["No space left on device", "Disk quota exceeded", "Out of diskspace"];
 const READ_ONLY: &[&str] =
     &["Read-only file system", "insufficient permission", "Permission denied", "error: 403"];
 

@@ -41,6 +41,14 @@ enum Content {
     Gone,
 }
 
+/// What a commit makes of the types file.
+#[derive(Debug)]
+pub(super) enum Types {
+    Text(String),
+    /// It cannot be read, and why.
+    Unusable(&'static str),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -53,6 +61,8 @@ pub(super) struct Known {
     /// The keys whose content is still to be read, and where it is.
     unread: HashMap<Arc<str>, Oid>,
     types: TypesFile,
+    /// Why the file at the head is not what `types` says; it must not be written then.
+    types_wrong: Option<String>,
     pub(super) requests: Requests,
     pub(super) skipped: Skipped,
     /// The highest revision at or below which a deletion or a position was forgotten.
@@ -69,6 +79,7 @@ impl Known {
             order: BTreeSet::new(),
             unread: HashMap::new(),
             types: TypesFile::default(),
+            types_wrong: None,
             requests: Requests::default(),
             skipped: Skipped::default(),
             compacted_to: 0,
@@ -104,7 +115,7 @@ impl Known {
 
     /// Takes in the next commit. `types` is what it makes of the types file, if it touches that. What it brings is to be
     /// [filled](Self::fill) in before anybody sees it.
-    pub(super) fn note(&mut self, commit: &Listed, types: Option<&str>) {
+    pub(super) fn note(&mut self, commit: &Listed, types: Option<&Types>) {
         let revision = self.chain.push(commit.oid, commit.time);
         self.requests.note(&commit.message, revision, commit.time);
         if let Some(types) = types {
@@ -116,23 +127,23 @@ impl Known {
     }
 
     fn change(&mut self, change: &PathChange, revision: u64, time: SystemTime) {
-        let PathChange { path, file } = change;
-        let before = match file {
-            Some(file) => self.files.insert(path.clone(), *file),
-            None => self.files.remove(path),
-        };
-        let content = |file: Option<File>| file.map(|file| (file.kind.is_file(), file.oid));
-        if content(*file) == content(before) {
+        let PathChange { path, before, file } = change;
+        match file {
+            Some(file) => _ = self.files.insert(path.clone(), *file),
+            None => _ = self.files.remove(path),
+        }
+        if file.map(File::content) == before.map(File::content) {
             // Its permissions changed, at most.
             return;
         }
         self.skipped.forget(path);
-        let served = |file: Option<File>| file.filter(|file| file.kind.is_file());
-        let (is, was) = (served(*file), served(before));
-        if let Some(file) = file.filter(|_| is.is_none()) {
+        let served =
+            |file: Option<File>| file.filter(|file| file.kind.is_file() && !skipped::is_reserved(path));
+        let (is, was) = (served(*file), served(*before));
+        if let Some(file) = file.filter(|_| is.is_none() && path != types_file::NAME.as_bytes()) {
             self.skipped.note(path, skipped::reason(file.kind));
         }
-        if path == types_file::NAME.as_bytes() || is.is_none() && was.is_none() {
+        if is.is_none() && was.is_none() {
             return;
         }
         let Ok(key) = std::str::from_utf8(path) else {
@@ -157,14 +168,20 @@ impl Known {
     }
 
     /// Another types file, by which some keys change although their files do not. What cannot be read changes nothing.
-    fn retype(&mut self, text: &str, revision: u64, time: SystemTime) {
-        let types = match TypesFile::parse(text) {
+    fn retype(&mut self, types: &Types, revision: u64, time: SystemTime) {
+        let types = match types {
+            Types::Text(text) => TypesFile::parse(text).map_err(|error| error.to_string()),
+            Types::Unusable(why) => Err(format!("{}: {why}", types_file::NAME)),
+        };
+        let types = match types {
             Ok(types) => types,
             Err(error) => {
-                tracing::warn!(%error, revision, "the types stay as they were");
+                tracing::warn!(error, revision, "the types stay as they were");
+                self.types_wrong = Some(error);
                 return;
             }
         };
+        self.types_wrong = None;
         let difference = types.difference(&self.types);
         let before = std::mem::replace(&mut self.types, types);
         let mut concerned = BTreeMap::new();
@@ -196,7 +213,7 @@ impl Known {
         self.unread.values().copied().collect()
     }
 
-    /// Puts in what was read. An object that is not there leaves its key out.
+    /// Puts in what was read, which is all that was [asked for](Self::unread).
     pub(super) fn fill(&mut self, blobs: &HashMap<Oid, Blob>) {
         for (key, oid) in std::mem::take(&mut self.unread) {
             let Some(latest) = self.latest.get_mut(&key) else { continue };
@@ -209,10 +226,7 @@ impl Known {
                     Content::Stored(Stored { value: bytes.clone(), value_type: self.types.type_of(&key) })
                 }
                 Some(Blob::TooLarge(size)) => Content::TooLarge(*size),
-                None => {
-                    self.skipped.note(key.as_bytes(), "its content is missing from the repository");
-                    Content::Gone
-                }
+                None => latest.content.clone(),
             };
         }
     }

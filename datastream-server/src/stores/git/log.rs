@@ -14,13 +14,15 @@ use super::object::Oid;
 const NEXT: Duration = Duration::from_secs(120);
 const COMMAND: &str = "log";
 /// The end of the year 9999, the last that a timestamp on the wire can have: anybody can date a commit as he likes.
-const LAST_SECOND: i64 = 253_402_300_799;
+const LAST_SECOND: i128 = 253_402_300_799;
 /// Of each commit: its name and those of its parents, when, who, and why.
 const FORMAT: &str = "--format=tformat:%x01%H %P%x00%ct%x00%an%x00%ae%x00%B%x00";
 /// What a file of the operator's must not change.
 const FLAGS: &[&str] = &[
     "--first-parent",
-    "-m",
+    "--diff-merges=first-parent",
+    "--ignore-submodules=none",
+    "-O/dev/null",
     "--raw",
     "-z",
     "--no-abbrev",
@@ -52,6 +54,8 @@ pub(super) struct Listed {
 #[derive(Debug)]
 pub(super) struct PathChange {
     pub(super) path: Vec<u8>,
+    /// What was there before; `None`: nothing.
+    pub(super) before: Option<File>,
     /// `None`: it is gone.
     pub(super) file: Option<File>,
 }
@@ -61,6 +65,13 @@ pub(super) struct PathChange {
 pub(super) struct File {
     pub(super) kind: Kind,
     pub(super) oid: Oid,
+}
+
+impl File {
+    /// What counts of it: its permissions do not.
+    pub(super) fn content(self) -> (bool, Oid) {
+        (self.kind.is_file(), self.oid)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +139,10 @@ impl Log {
         let mut names = head.strip_prefix('\u{1}').ok_or_else(strange)?.split_whitespace();
         let oid = names.next().ok_or_else(strange)?.parse()?;
         let parent = names.next().map(str::parse).transpose()?;
-        let seconds: i64 = self.text().await?.parse().map_err(|_| strange())?;
-        let time = UNIX_EPOCH + Duration::from_secs(seconds.clamp(0, LAST_SECOND).cast_unsigned());
+        // What is no date, or none of this world, is the beginning or the end of time: the commit is there all the same.
+        let seconds: i128 = self.text().await?.parse().unwrap_or(0);
+        let time =
+            UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds.clamp(0, LAST_SECOND)).unwrap_or(0));
         let (author, email, message) = (self.text().await?, self.text().await?, self.text().await?);
         let mut changes = Vec::new();
         while let Some(token) = self.token().await? {
@@ -139,7 +152,8 @@ impl Log {
             }
             let raw = String::from_utf8(token).map_err(|_| strange())?;
             let path = self.field().await?.ok_or_else(strange)?;
-            changes.push(PathChange { path, file: file_of(&raw)? });
+            let (before, file) = files_of(&raw)?;
+            changes.push(PathChange { path, before, file });
         }
         Ok(Some(Listed { oid, parent, time, author, email, message, changes }))
     }
@@ -175,10 +189,16 @@ impl Log {
     }
 }
 
-/// `:MODE MODE OID OID STATUS`, of which the second ones are what is there now.
-fn file_of(raw: &str) -> Result<Option<File>, Failure> {
-    let mut words = raw.split(' ').skip(1);
-    let (mode, oid) = (words.next().ok_or_else(strange)?, words.nth(1).ok_or_else(strange)?);
+/// `:MODE MODE OID OID STATUS`: what was there, and what is there now.
+fn files_of(raw: &str) -> Result<(Option<File>, Option<File>), Failure> {
+    let mut words = raw.trim_start_matches(':').split(' ');
+    let mut word = || words.next().ok_or_else(strange);
+    let (before, after) = (word()?, word()?);
+    let (old, new) = (word()?, word()?);
+    Ok((file_of(before, old)?, file_of(after, new)?))
+}
+
+fn file_of(mode: &str, oid: &str) -> Result<Option<File>, Failure> {
     if mode == "000000" {
         return Ok(None);
     }

@@ -97,11 +97,12 @@ impl Objects {
         Ok(blobs)
     }
 
-    /// One blob of text, such as a file that says of which types others are.
+    /// One blob of text, such as a file that says of which types others are; `None` if it is too large.
     pub(super) async fn text(&mut self, name: String) -> Result<Option<String>, Failure> {
-        match self.read(&[name]).await?.pop().flatten() {
+        match self.read(std::slice::from_ref(&name)).await?.pop().flatten() {
             Some(Blob::Bytes(bytes)) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            _ => Ok(None),
+            Some(Blob::TooLarge(_)) => Ok(None),
+            None => Err(Failure::Missing(name)),
         }
     }
 

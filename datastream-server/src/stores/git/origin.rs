@@ -27,7 +27,7 @@ pub(super) struct Origin {
     pub(super) git: Git,
     pub(super) branch: String,
     pub(super) remote: Option<Remote>,
-    /// Whether no work tree shows the branch, whatever is done to it.
+    /// Whether the repository itself has no work tree.
     is_bare: bool,
     /// Held while the mirror is in use.
     _lock: Option<File>,
@@ -62,7 +62,7 @@ impl Origin {
             .map_err(|failure| OpenError::of(failure, &path.display().to_string()))?;
         let git = Git::in_folder(folder, true);
         let bare = git.line(&["rev-parse", "--is-bare-repository"], HERE).await;
-        let is_bare = bare.is_ok_and(|bare| bare == "true") && !git.folder().join("worktrees").exists();
+        let is_bare = bare.is_ok_and(|bare| bare == "true");
         let branch = match branch {
             Some(branch) => branch,
             None => {
@@ -132,20 +132,25 @@ impl Origin {
         Err(OpenError::NoBranch { branch: self.branch.clone(), branches })
     }
 
-    /// The ref in the folder.
+    /// The ref in the folder. That of a mirror has a plain name, so that `team` and `team/live` may follow each other there.
     fn reference(&self) -> String {
-        let tree = if self.remote.is_some() { "refs/datastream" } else { "refs/heads" };
-        format!("{tree}/{}", self.branch)
+        match &self.remote {
+            Some(_) => format!("refs/datastream/{:08x}", crc32fast::hash(self.branch.as_bytes())),
+            None => format!("refs/heads/{}", self.branch),
+        }
     }
 
     /// Where the branch stands, as the folder knows it.
     pub(super) async fn resolve(&self) -> Result<Option<Oid>, Failure> {
-        let name = format!("{}^{{commit}}", self.reference());
-        match self.git.line(&["rev-parse", "--verify", "--quiet", &name], HERE).await {
-            Ok(oid) => oid.parse().map(Some),
-            // Quiet as it was told to be: there is none.
-            Err(failure) if failure.says(&["exit status: 1"]) => Ok(None),
-            Err(failure) => Err(failure),
+        let name = self.reference();
+        let listed =
+            self.git.line(&["for-each-ref", "--format=%(objectname) %(refname)", &name], HERE).await?;
+        let mut rows = listed.lines().filter_map(|line| line.split_once(' '));
+        match rows.find(|(_, found)| *found == name) {
+            Some((oid, _)) => oid.parse().map(Some),
+            // That git passes over what it cannot read is no deletion.
+            None if self.git.folder().join(&name).is_file() => Err(Failure::Missing(name)),
+            None => Ok(None),
         }
     }
 
@@ -169,14 +174,24 @@ impl Origin {
                 &remote.url,
                 &refspec,
             ];
-            slowly(git.run(&fetch, remote.timeout * 30), "fetching from the remote").await?;
+            let fetched = slowly(git.run(&fetch, remote.timeout * 30), "fetching from the remote").await;
+            fetched.inspect_err(|failure| self.clear_locks(failure))?;
         }
         if head.is_none() && known.is_some() {
             // Or a server that starts while the remote is away would serve what is deleted.
             self.git.run(&["update-ref", "-d", &self.reference()], HERE).await?;
         }
         self.heard();
-        self.resolve().await
+        if head == known { Ok(head) } else { self.resolve().await }
+    }
+
+    /// Of a mirror, takes away the lock of a git that was killed, which git has just been waiting for.
+    fn clear_locks(&self, failure: &Failure) {
+        if self.remote.is_some() && failure.says(&["File exists"]) {
+            tracing::warn!("a lock was left in the mirror: it is removed");
+            // What is left is told by the next look.
+            let _ = unlock(self.git.folder());
+        }
     }
 
     /// Moves the branch from `old` to `new`, a commit in the folder, if it still is at `old`.
@@ -186,7 +201,10 @@ impl Origin {
             Some(remote) => {
                 let pushed = self.send(remote, new, old).await?;
                 if pushed == Pushed::Done {
-                    self.git.run(&["update-ref", &self.reference(), &new.to_string()], HERE).await?;
+                    let update = ["update-ref", &self.reference(), &new.to_string()];
+                    let updated = self.git.run(&update, HERE).await;
+                    // It is only the mirror's note of where the branch is; the next look makes it again.
+                    _ = updated.inspect_err(|failure| self.clear_locks(failure));
                     self.heard();
                 }
                 Ok(pushed)
@@ -221,7 +239,8 @@ impl Origin {
 
     /// The work tree that shows the branch, unless its owner said that this does not matter.
     async fn work_tree(&self) -> Result<Option<String>, Failure> {
-        if self.is_bare {
+        // One can be added at any time.
+        if self.is_bare && !self.git.folder().join("worktrees").exists() {
             return Ok(None);
         }
         let rule = self.git.line(&["config", "receive.denyCurrentBranch"], HERE).await.unwrap_or_default();

@@ -11,7 +11,7 @@ use super::command::Failure;
 use super::commit::NOBODY;
 use super::log::{File, Listed, Log};
 use super::object::{Blob, Objects};
-use super::request;
+use super::{request, skipped};
 use crate::history::{HistoryPage, HistoryQuery, Logged};
 use crate::state::Place;
 use crate::store::{Change, Stored};
@@ -28,6 +28,8 @@ struct Row {
 impl Branch {
     /// A page of the history.
     pub(super) async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, Failure> {
+        // Each is some runs of git, and reads what anybody may ask for.
+        let _turn = self.histories.acquire().await;
         let mut page =
             Page { branch: self, query, objects: Objects::open(&self.origin.git)?, types: HashMap::new() };
         let rows = page.rows().await?;
@@ -87,13 +89,17 @@ impl Page<'_> {
                 break;
             }
         }
+        rows.truncate(self.query.limit + 1);
         Ok(rows)
     }
 
     fn rows_of(&self, commit: &Arc<Listed>, revision: u64) -> impl Iterator<Item = Row> {
         let position = self.branch.known().chain.position(revision);
+        let served = |file: Option<File>| file.filter(|file| file.kind.is_file()).map(File::content);
         let asked = commit.changes.iter().filter_map(|change| {
-            let key: &str = std::str::from_utf8(&change.path).ok().filter(|key| *key != types_file::NAME)?;
+            let is_change =
+                served(change.before) != served(change.file) && !skipped::is_reserved(&change.path);
+            let key: &str = std::str::from_utf8(&change.path).ok().filter(|_| is_change)?;
             let place: Place = (revision, key.into());
             let is_asked =
                 self.query.matches(key) && self.query.before.as_ref().is_none_or(|before| place < *before);
@@ -117,6 +123,7 @@ impl Page<'_> {
             None => None,
         };
         let (value, too_large) = match blob {
+            Some(Blob::Bytes(value)) if skipped::is_pointer(&value) => (None, None),
             Some(Blob::Bytes(value)) => {
                 (Some(Stored { value, value_type: self.type_of(&key, &commit).await? }), None)
             }
@@ -124,14 +131,17 @@ impl Page<'_> {
             None => (None, None),
         };
         let change = Change { key, revision: position.revision, time: commit.time, value, too_large };
-        let message = request::split(&commit.message).0.to_owned();
+        let message = request::split(&commit.message).0;
         Ok(Logged { change, position, author: author(&commit), message })
     }
 
     async fn type_of(&mut self, key: &str, commit: &Listed) -> Result<Arc<str>, Failure> {
         let name = format!("{}:{}", commit.oid, types_file::NAME);
         if !self.types.contains_key(&name) {
-            let text = self.objects.text(name.clone()).await?.unwrap_or_default();
+            let text = match self.objects.read(std::slice::from_ref(&name)).await?.pop().flatten() {
+                Some(Blob::Bytes(text)) => String::from_utf8_lossy(&text).into_owned(),
+                _ => String::new(),
+            };
             // What could not be read then changed nothing; the extension is the best guess.
             self.types.insert(name.clone(), TypesFile::parse(&text).unwrap_or_default());
         }

@@ -54,9 +54,9 @@ impl Requests {
     }
 }
 
-/// The request of the sample settings, which are written once in the life of a repository.
+/// The request of the sample settings, which are written once in the life of a repository. No caller has an empty name.
 pub(super) fn seed() -> RequestId {
-    RequestId { id: "datastream-seed".into(), digest: 0 }
+    RequestId { id: "".into(), digest: 0 }
 }
 
 /// The line that names a request. Its name may hold anything, so it is written in hexadecimal digits.
@@ -69,14 +69,21 @@ pub(super) fn trailer(request: &RequestId) -> String {
     format!("{line} {:016x}\n", request.digest)
 }
 
-/// What a message says to people, and the request that it names.
-pub(super) fn split(message: &str) -> (&str, Option<RequestId>) {
+/// A message that names no request, whatever its author wrote.
+pub(super) fn without(message: &str) -> String {
+    message.replace(TRAILER, &TRAILER.replace(':', " :"))
+}
+
+/// What a message says to people, and the request that it names: in its last paragraph, to which others may have added lines.
+pub(super) fn split(message: &str) -> (String, Option<RequestId>) {
     let message = message.trim_end();
-    let (before, last) = message.rsplit_once('\n').unwrap_or(("", message));
-    match last.strip_prefix(TRAILER).and_then(read) {
-        Some(request) => (before.trim_end(), Some(request)),
-        None => (message, None),
-    }
+    let last = message.rfind("\n\n").map_or(0, |end| end + 2);
+    let mut lines: Vec<&str> = message[last..].lines().collect();
+    let Some(at) = lines.iter().rposition(|line| line.strip_prefix(TRAILER).and_then(read).is_some()) else {
+        return (message.to_owned(), None);
+    };
+    let request = lines.remove(at).strip_prefix(TRAILER).and_then(read);
+    (format!("{}{}", &message[..last], lines.join("\n")).trim_end().to_owned(), request)
 }
 
 fn read(line: &str) -> Option<RequestId> {
@@ -95,8 +102,15 @@ mod tests {
     fn a_message_gives_back_the_request_that_it_names() {
         for id in ["one", "ü\n\0: x", ""] {
             let request = RequestId { id: id.into(), digest: u64::MAX - 1 };
-            let message = format!("why\n\nDatastream-Note: x\n{}", trailer(&request));
-            assert_eq!(split(&message), ("why\n\nDatastream-Note: x", Some(request)));
+            let line = trailer(&request);
+            for (message, said) in [
+                (format!("why\n\nDatastream-Note: x\n{line}"), "why\n\nDatastream-Note: x"),
+                (format!("why\n\n{line}Signed-off-by: a <b>\n"), "why\n\nSigned-off-by: a <b>"),
+                (line.clone(), ""),
+            ] {
+                assert_eq!(split(&message), (said.to_owned(), Some(request.clone())));
+            }
+            assert_eq!(split(&without(&line)).1, None, "an author forges nothing");
         }
         for message in ["", "why", "why\n\nDatastream-Request: x", "Datastream-Request: 61 1\n\nwhy"] {
             assert_eq!(split(message).1, None, "{message:?}");

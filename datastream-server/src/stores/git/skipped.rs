@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use datastream::key::shown;
 
 use super::log::Kind;
+use crate::stores::types_file;
 
 /// How many are named in the log; more are counted only.
 const NAMED: usize = 100;
@@ -49,11 +50,17 @@ impl Skipped {
     }
 }
 
+/// Whether a path belongs to the types file: it, and what lies where it should.
+pub(super) fn is_reserved(path: &[u8]) -> bool {
+    let rest = path.strip_prefix(types_file::NAME.as_bytes());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
 pub(super) fn reason(kind: Kind) -> &'static str {
     match kind {
         Kind::Symlink => "it is a symbolic link",
         Kind::Submodule => "it is a submodule",
-        Kind::Regular | Kind::Executable => "it is served",
+        Kind::Regular | Kind::Executable => "it lies where the types file belongs",
     }
 }
 

@@ -108,7 +108,7 @@ impl History {
     }
 
     /// Revisions are never reused: the newest position is kept by every compaction.
-    fn revision(&self) -> u64 {
+    pub(super) fn revision(&self) -> u64 {
         *self.positions.last_key_value().expect("the newest position is always kept").0
     }
 
@@ -161,8 +161,7 @@ impl History {
         }
         let position = self.apply(commit)?;
         if let Some(request) = commit.request.as_ref().filter(|_| !commit.operations.is_empty()) {
-            self.requests.insert(request.id.clone(), (request.digest, position.revision));
-            self.named.push_back((request.id.clone(), SystemTime::now()));
+            self.remember(request, position.revision);
         }
         Ok(position)
     }
@@ -281,6 +280,30 @@ impl History {
             .get(&operation.key)
             .map(|Latest { change, .. }| Held { value: change.value.clone(), revision: change.revision });
         operation.decide(held.as_ref()).map_err(|why| CommitError::from(why).of(&operation.key))
+    }
+
+    /// Notes under the name of a request that `key` was changed to `value` after the revision `after`, if it was. Returns
+    /// where that commit ended.
+    #[cfg(any(feature = "directory", feature = "object"))]
+    pub(super) fn find(
+        &mut self,
+        request: &RequestId,
+        key: &str,
+        after: u64,
+        value: Option<&Stored>,
+    ) -> Option<Position> {
+        let later = self.versions.get(key)?.iter().filter(|revision| **revision > after);
+        let row = later
+            .filter_map(|revision| self.log.get(revision))
+            .find(|row| row.change.value.as_ref() == value)?;
+        let commit = row.commit;
+        self.remember(request, commit);
+        Some(self.position(commit))
+    }
+
+    fn remember(&mut self, request: &RequestId, revision: u64) {
+        self.requests.insert(request.id.clone(), (request.digest, revision));
+        self.named.push_back((request.id.clone(), SystemTime::now()));
     }
 
     /// The revision of a key that is there, 0 of one that is not.

@@ -6,7 +6,7 @@ use datastream::position::Position;
 
 use super::MemoryStore;
 use super::history::Written;
-use crate::store::{CommitError, Effect, Operation, RequestId};
+use crate::store::{CommitError, Effect, Operation, RequestId, Stored};
 
 impl MemoryStore {
     /// An empty log. Its genesis is the number of microseconds since 1970: above what a log of an earlier run, or of another
@@ -34,6 +34,22 @@ impl MemoryStore {
         request: Option<&RequestId>,
     ) -> Result<Option<Position>, CommitError> {
         self.history().applied(request)
+    }
+
+    /// Notes under the name of a request that `key` was changed to `value` after the revision `after`, if it was.
+    pub(in crate::stores) fn find(
+        &self,
+        request: &RequestId,
+        key: &str,
+        after: u64,
+        value: Option<&Stored>,
+    ) -> Option<Position> {
+        self.history().find(request, key, after, value)
+    }
+
+    /// The revision of the head.
+    pub(in crate::stores) fn head(&self) -> u64 {
+        self.history().revision()
     }
 
     /// The revision of a key that is there, 0 of one that is not.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Denied, Place, Reading, Shared, Versions};
 use crate::retry::Pauses;
-use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, StoreError};
+use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, RequestId, StoreError, Stored};
 
 /// How many times a commit that lost its race is decided anew.
 const ATTEMPTS: usize = 8;
@@ -16,6 +16,20 @@ const ATTEMPTS: usize = 8;
 const PAUSES: Pauses = Pauses::between(Duration::from_millis(10), Duration::from_millis(640));
 /// How long a place that is busy is asked again.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many requests that were given up are remembered: their authors ask again within a minute, or not at all.
+const DOUBTS: usize = 1000;
+
+/// What a request may have done that was given up.
+#[derive(Clone)]
+pub(super) struct Doubt {
+    digest: u64,
+    key: Arc<str>,
+    /// The revision of the head when it was given up.
+    after: u64,
+    /// What its key was to hold; `None` for a deletion.
+    value: Option<Stored>,
+}
 
 impl<P: Place> Shared<P> {
     pub(super) async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
@@ -32,8 +46,34 @@ impl<P: Place> Shared<P> {
             return Err(CommitError::from(Refused::Rules).of(&operation.key));
         }
         let _turn = self.place.turn().await?;
-        self.apply(operation).await?;
+        if let Some(position) = self.done_since(&commit).await? {
+            return Ok(position);
+        }
+        self.apply(operation, commit.request.as_ref()).await?;
         self.record(&commit).await
+    }
+
+    /// Where this commit ended, if an attempt that was given up has made it after all.
+    async fn done_since(&self, commit: &Commit) -> Result<Option<Position>, StoreError> {
+        let Some(request) = &commit.request else { return Ok(None) };
+        let doubt = super::lock(&self.doubts).get(&request.id).cloned();
+        let Some(doubt) = doubt.filter(|doubt| doubt.digest == request.digest) else { return Ok(None) };
+        self.update(&doubt.key).await?;
+        Ok(self.log.find(request, &doubt.key, doubt.after, doubt.value.as_ref()))
+    }
+
+    /// Notes what a request that is given up may have done, or may do yet.
+    fn doubt(&self, request: &RequestId, key: &Arc<str>, effect: &Effect) {
+        let value = match effect {
+            Effect::Write(stored) => Some(stored.clone()),
+            Effect::Remove | Effect::Stands => None,
+        };
+        let doubt = Doubt { digest: request.digest, key: key.clone(), after: self.log.head(), value };
+        let mut doubts = super::lock(&self.doubts);
+        if doubts.len() >= DOUBTS {
+            doubts.clear();
+        }
+        doubts.insert(request.id.clone(), doubt);
     }
 
     /// Writes those puts whose key is not there; the mark comes last, so that a seed which was cut short is made whole.
@@ -60,7 +100,7 @@ impl<P: Place> Shared<P> {
     }
 
     /// Has the place hold what `operation` asks for. The log is as it was before.
-    async fn apply(&self, operation: &Operation) -> Result<(), CommitError> {
+    async fn apply(&self, operation: &Operation, request: Option<&RequestId>) -> Result<(), CommitError> {
         let (mut pauses, began) = (PAUSES, Instant::now());
         for _ in 0..ATTEMPTS {
             self.update(&operation.key).await?;
@@ -76,7 +116,10 @@ impl<P: Place> Shared<P> {
                     tracing::debug!(%cause, "a write that was not answered was done");
                     return Ok(());
                 }
-                Err(Denied::Unknown(cause)) => return Err(StoreError::Unavailable(cause).into()),
+                Err(Denied::Unknown(cause)) => {
+                    request.inspect(|request| self.doubt(request, &operation.key, &effect));
+                    return Err(StoreError::Unavailable(cause).into());
+                }
                 Err(Denied::Refused(why)) => return Err(CommitError::from(why).of(&operation.key)),
                 Err(Denied::Store(error)) => return Err(error.into()),
             }
@@ -88,8 +131,7 @@ impl<P: Place> Shared<P> {
 
     /// Brings the log up to date with what the place holds of `key`: a change of others comes before ours.
     async fn update(&self, key: &Arc<str>) -> Result<(), StoreError> {
-        let held = self.known().objects.get(key).map(|versions| versions.held.clone());
-        let reading = self.place.read(key, held.as_ref()).await?;
+        let reading = self.place.read(key).await?;
         if let Reading::Unreadable(why) = reading {
             return Err(StoreError::Unavailable(why.into()));
         }
@@ -99,9 +141,7 @@ impl<P: Place> Shared<P> {
         };
         let changed = {
             let mut known = self.known();
-            if !matches!(reading, Reading::Same) {
-                known.touched.insert(key.clone());
-            }
+            known.touched.insert(key.clone());
             known.take(key.clone(), listed, reading)
         };
         self.log.absorb(changed.into_iter().collect());
@@ -131,7 +171,7 @@ impl<P: Place> Shared<P> {
 
     /// Whether the place holds what was to be written, after all.
     async fn stands(&self, key: &Arc<str>, effect: &Effect) -> bool {
-        let reading = match self.place.read(key, None).await {
+        let reading = match self.place.read(key).await {
             Ok(reading) => reading,
             Err(_) => return false,
         };

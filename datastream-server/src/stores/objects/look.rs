@@ -68,7 +68,7 @@ impl<P: Place> Shared<P> {
     async fn read_listed(&self, listed: Listed<P::Version>) -> Result<Read<P::Version>, StoreError> {
         let is_served = listed.bytes <= MAX_VALUE_BYTES as u64 && key::check(&listed.key).is_ok();
         let reading = if is_served {
-            self.place.read(&listed.key, None).await?
+            self.place.read(&listed.key).await?
         } else {
             let (version, bytes, time) = (listed.version.clone(), listed.bytes, listed.time);
             Reading::There(Object { version, stored: None, bytes, time })
@@ -125,7 +125,6 @@ impl<V: Clone + PartialEq> Known<V> {
     /// Takes in what was read of an object, and returns what may differ from the log.
     pub(super) fn take(&mut self, key: Arc<str>, listed: Option<V>, reading: Reading<V>) -> Option<Written> {
         match reading {
-            Reading::Same => None,
             Reading::Absent => self.objects.remove(&key).map(|_| Written::gone(key)),
             Reading::Unreadable(why) => {
                 self.complain(&key, &why);

@@ -23,12 +23,8 @@ pub(in crate::stores) trait Place: Send + Sync + 'static {
     /// Every object, as of about now. An error where it is not known to be every one.
     async fn list(&self) -> Result<Listing<Self::Version>, StoreError>;
 
-    /// The object of `key`, unless it is `known` to be what it was.
-    async fn read(
-        &self,
-        key: &str,
-        known: Option<&Self::Version>,
-    ) -> Result<Reading<Self::Version>, StoreError>;
+    /// The object of `key`.
+    async fn read(&self, key: &str) -> Result<Reading<Self::Version>, StoreError>;
 
     /// Waits for the turn.
     async fn turn(&self) -> Result<Self::Turn, StoreError>;
@@ -89,9 +85,6 @@ pub(in crate::stores) struct Listed<V> {
 /// What reading an object came to.
 #[derive(Debug)]
 pub(in crate::stores) enum Reading<V> {
-    /// It is what it was.
-    #[cfg_attr(not(feature = "object"), expect(dead_code, reason = "a folder cannot tell without reading"))]
-    Same,
     /// There is none.
     Absent,
     There(Object<V>),

@@ -22,7 +22,8 @@ impl Known {
         let mut floor = self.chain.floor;
         while floor < newest {
             let excess = newest - floor + 1 > retention.max_positions.max(1);
-            if !excess && !is_older(self.chain.time_of(floor), retention.positions, now) {
+            // A position grows old from when the next one came: until then it was the newest.
+            if !excess && !is_older(self.chain.time_of(floor + 1), retention.positions, now) {
                 break;
             }
             floor += 1;

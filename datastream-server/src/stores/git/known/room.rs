@@ -5,9 +5,22 @@ use std::collections::BTreeSet;
 use datastream::key::shown;
 
 use super::Known;
+use crate::stores::git::skipped;
 use crate::stores::types_file;
 
+/// What a name may have on the file systems to which people check a branch out.
+const NAME_BYTES: usize = 255;
+
 impl Known {
+    /// Why the types file cannot be written now.
+    pub(in crate::stores::git) fn types_in_the_way(&self) -> Option<String> {
+        let below = format!("{}/", types_file::NAME).into_bytes();
+        let inside =
+            self.files.range(below.clone()..).next().is_some_and(|(path, _)| path.starts_with(&below));
+        let wrong = inside.then(|| "it is a folder".to_owned()).or_else(|| self.types_wrong.clone());
+        wrong.map(|why| format!("`{}`, which is to say its type ({why}),", types_file::NAME))
+    }
+
     /// What has the place that a file for `key` needs, once `gone` are removed and `new` are there.
     pub(in crate::stores::git) fn in_the_way(
         &self,
@@ -19,8 +32,11 @@ impl Known {
             std::str::from_utf8(path).is_ok_and(|path| !gone.contains(path))
                 || std::str::from_utf8(path).is_err()
         };
-        if key == types_file::NAME {
-            return Some(format!("`{key}`, which holds the types,"));
+        if skipped::is_reserved(key.as_bytes()) {
+            return Some(format!("`{}`, which holds the types,", types_file::NAME));
+        }
+        if key.split('/').any(|name| name.len() > NAME_BYTES) {
+            return Some(format!("that a name of a file has at most {NAME_BYTES} bytes"));
         }
         if let Some(reason) = self.skipped.reason(key.as_bytes()) {
             return Some(format!("`{}` ({reason})", shown(key)));
