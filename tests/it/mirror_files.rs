@@ -7,7 +7,7 @@ mod refused;
 mod running;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use datastream_server::testing::TestServer;
@@ -172,4 +172,83 @@ fn what_a_killed_run_left_is_removed_and_nothing_else() {
     place.settles(2);
     assert!(versions.join("notes").is_dir(), "what it did not make it does not remove");
     assert!(!versions.join("next").is_symlink() && !versions.join("17").exists());
+}
+
+#[test]
+fn what_somebody_removes_is_there_again_though_nothing_changes() {
+    let server = TestServer::start().with("configs/a", 1_i64);
+    let place = Place::new();
+    let mirror = Mirror::start(&place, &server.url(), &["--exec", "echo >> ran"]);
+    // It may be writing there.
+    let versions = place.folder().join(".dir.datastream");
+    let remove_versions = || await_that("they are removed", || fs::remove_dir_all(&versions).is_ok());
+    mirror.shows([("a", "1")]);
+    fs::remove_file(place.dir()).expect("the link can be removed");
+    mirror.shows([("a", "1")]);
+    remove_versions();
+    mirror.shows([("a", "1")]);
+    fs::remove_file(place.dir()).expect("the link can be removed");
+    remove_versions();
+    mirror.shows([("a", "1")]);
+    server.set("configs/a", 2_i64);
+    mirror.shows([("a", "2")]);
+    await_that("the command ran after each", || {
+        fs::read_to_string(place.folder().join("ran")).is_ok_and(|ran| ran.lines().count() == 5)
+    });
+    assert_eq!(mirror.stderr(), Vec::<String>::new());
+    // The folder is its own again: no second mirror may have it.
+    let (code, _, stderr) = once(&place.command(&server.url(), &["--once"]));
+    assert!(code == 1 && stderr.contains("another mirror keeps it"), "{stderr}");
+}
+
+/// A reader below the path of a version that is still there has read all of it, though it is removed as he reads.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_version_loses_its_name_before_anything_of_it_goes() {
+    let server = TestServer::start().with("configs/a/b", 1_i64).with("configs/c", 1_i64);
+    let place = Place::new();
+    let mirror = Mirror::start(&place, &server.url(), &[]);
+    mirror.shows([("a/b", "1"), ("c", "1")]);
+    let first = fs::canonicalize(place.dir()).expect("it leads somewhere");
+    let open = fs::File::open(&first).expect("it is a folder");
+    for n in 2..=3_i64 {
+        server.set("configs/c", n);
+        mirror.shows([("a/b", "1"), ("c", &*n.to_string())]);
+    }
+    place.settles(2);
+    let id = std::os::fd::AsRawFd::as_raw_fd(&open);
+    let name = fs::read_link(format!("/proc/self/fd/{id}")).expect("it is open");
+    assert!(name.to_string_lossy().contains("/1.old"), "it was removed as {}", name.display());
+}
+
+#[test]
+fn files_of_another_umask_are_written_anew() {
+    let server = TestServer::start().with("configs/a", 1_i64).with("configs/b/c", 1_i64);
+    let place = Place::new();
+    let mode = |path: &str| {
+        let found = fs::metadata(place.dir().join(path)).expect("it is there");
+        found.permissions().mode() & 0o777
+    };
+    for (umask, file, folder) in [("022", 0o644, 0o755), ("077", 0o600, 0o700), ("022", 0o644, 0o755)] {
+        let command = place.command(&server.url(), &["--once"]).into_inner().expect("no holder panics");
+        assert!(under(umask, &command).status().expect("it can be run").success());
+        assert_eq!((mode("a"), mode("b/c"), mode("b"), mode("")), (file, file, folder, folder), "{umask}");
+    }
+    // And one that somebody opened to others, with the next state.
+    let mirror = Mirror::start(&place, &server.url(), &[]);
+    let usual = mode("a");
+    fs::set_permissions(place.dir().join("a"), fs::Permissions::from_mode(0o666)).expect("it can be changed");
+    server.set("configs/d", 1_i64);
+    mirror.shows([("a", "1"), ("b/c", "1"), ("d", "1")]);
+    assert_eq!(mode("a"), usual);
+}
+
+/// The command, run under this `umask`.
+fn under(umask: &str, command: &std::process::Command) -> std::process::Command {
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(format!("umask {umask}; exec \"$@\"")).arg("sh");
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().expect("the folder of the place"));
+    shell
 }

@@ -268,6 +268,8 @@ fn a_file_that_is_wrong_anywhere_is_not_begun() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = TestServer::start();
     let files = [
+        ("string.json", "\"s3cret\"", "invalid type: string, expected a map"),
+        ("number.toml", "s = 31415926535897932384", "invalid type: integer, expected"),
         ("broken.toml", "\"a\" = 1\n\"b\" = \n", "no TOML in line 2"),
         ("key.toml", "a = 1\n\"b//c\" = 1\n", "`b//c`: no key"),
         ("dots.json", "{\"a\": 1, \"../etc\": 1}", "`../etc`: no key"),
@@ -285,10 +287,59 @@ fn a_file_that_is_wrong_anywhere_is_not_begun() {
             stderr.lines().count() == 1 && stderr.contains(name) && stderr.contains(why),
             "{name}: {stderr}"
         );
+        assert!(
+            !stderr.contains("s3cret") && !stderr.contains("31415"),
+            "a value is in no message: {stderr}"
+        );
     }
+    let utf16 = path(&folder, "utf16.toml");
+    std::fs::write(&utf16, b"\xff\xfea\0=\01\0").expect("it can be written");
+    let (_, stderr) = run(&server, &["import", &utf16], 2);
+    assert!(stderr.contains("utf16.toml: it is no text in UTF-8; save it as that"), "{stderr}");
     let (_, stderr) = run(&server, &["import", &path(&folder, "missing.toml")], 2);
     assert!(stderr.contains("missing.toml: No such file"), "{stderr}");
     assert_eq!(exported(&server, &["-o", "json"]), "{}\n");
+}
+
+#[test]
+fn a_file_may_begin_with_the_mark_of_an_editor() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in [("marked.toml", "\u{feff}\"a\" = 1\n"), ("marked.json", "\u{feff}{\"a\": 1}")] {
+        let server = TestServer::start();
+        std::fs::write(path(&folder, name), text).expect("it can be written");
+        assert_eq!(run(&server, &["import", &path(&folder, name)], 0).0, "1 new, 0 changed, 0 equal\n");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_not_be_written_and_a_link_to_nothing_are_not_replaced() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = TestServer::start().with("n", 1_i64);
+    let (kept, link) = (path(&folder, "kept.toml"), path(&folder, "link.toml"));
+    std::fs::write(&kept, "mine").expect("it can be written");
+    let mut mode = std::fs::metadata(&kept).expect("it is there").permissions();
+    mode.set_readonly(true);
+    std::fs::set_permissions(&kept, mode).expect("its mode can be changed");
+    symlink("none.toml", &link).expect("a link");
+    for (file, why) in [(&kept, "`chmod u+w` allows it"), (&link, "a link to a file that is not there")] {
+        let (_, stderr) = run(&server, &["export", "-f", file], 2);
+        assert!(stderr.lines().count() == 1 && stderr.contains(why), "{stderr}");
+    }
+    assert_eq!(std::fs::read_to_string(&kept).expect("it is there"), "mine");
+    assert!(Path::new(&link).is_symlink() && !Path::new(&link).exists());
+}
+
+#[test]
+fn a_dash_is_stdout() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = TestServer::start().with("n", 1_i64);
+    let mut command = datastream(&server.url(), &["export", "-f", "-", "-o", "json"]);
+    let (stdout, _) = said(command.current_dir(folder.path()).output().expect("it can be run"), 0);
+    assert_eq!(stdout, exported(&server, &["-o", "json"]));
+    assert_eq!(folder.path().read_dir().expect("the folder").count(), 0);
 }
 
 #[cfg(unix)]

@@ -66,3 +66,21 @@ fn a_mount_point_is_named_and_not_touched() {
         disk.run("test -d bound && test ! -L bound && test -d other && test ! -L other");
     }
 }
+
+#[test]
+fn a_log_on_a_full_disk_does_not_end_a_mirror() {
+    let server = TestServer::start().with("configs/a", 1_i64).with("configs/a/b", 1_i64);
+    let place = Place::new();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let mut command =
+        place.command(&server.url(), &["--exec", "echo >> ran; exit 1"]).into_inner().expect("unused");
+    let mut mirror = command.stdout(full()).stderr(full()).spawn().expect("it can be run");
+    let ran = || std::fs::read_to_string(place.folder().join("ran")).map_or(0, |ran| ran.lines().count());
+    for n in 1..=3_i64 {
+        server.set("configs/a/b", n * 10);
+        await_that("its command runs", || ran() >= usize::try_from(n).expect("it is small"));
+        assert_eq!(mirror.try_wait().expect("it can be asked"), None);
+    }
+    mirror.kill().expect("it can be killed");
+    mirror.wait().expect("it can be waited for");
+}

@@ -8,6 +8,7 @@ use datastream_server::testing::TestServer;
 
 use super::running::{Mirror, Place, await_that, once};
 use crate::hostile::Hostile;
+use crate::process::program;
 use crate::scripted::{change, state};
 
 /// Puts something in the way of the directory at this path.
@@ -175,4 +176,33 @@ async fn a_delivery_that_is_never_finished_is_never_shown() {
     drop(fed);
     mirror.says("; the directory stays as it is");
     mirror.shows([("a", "1"), ("b", "1")]);
+}
+
+#[test]
+fn a_directory_below_another_mirror_is_refused() {
+    let server = TestServer::start().with("configs/a/b", 1_i64);
+    let place = Place::new();
+    assert_eq!(once(&place.command(&server.url(), &["--once"])).0, 0);
+    let before = place.everything();
+    for dir in ["dir/sub", "dir/a/sub", "dir/a/b", ".dir.datastream/sub"] {
+        let mut command = program("datastream", &["mirror", "configs/", dir, "--once"]);
+        command.env("DATASTREAM_URL", server.url()).current_dir(place.folder());
+        let (code, _, stderr) = once(&command.into());
+        assert_eq!((code, stderr.lines().count()), (2, 1), "{dir}: {stderr}");
+        assert!(
+            stderr.contains("another mirror removes what lies there") || dir == "dir/a/b",
+            "{dir}: {stderr}"
+        );
+        assert_eq!(place.everything(), before);
+    }
+}
+
+#[test]
+fn a_message_is_one_line_whatever_a_path_is_called() {
+    let server = TestServer::start().with("configs/a", 1_i64);
+    let mut command = program("datastream", &["mirror", "configs/", "new\nline/\u{1b}[31m", "--once"]);
+    command.env("DATASTREAM_URL", server.url());
+    let (code, _, stderr) = once(&command.into());
+    assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
+    assert!(stderr.contains("new\\nline/\\u{1b}[31m") && !stderr.contains('\u{1b}'), "{stderr}");
 }

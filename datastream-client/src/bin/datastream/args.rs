@@ -160,7 +160,7 @@ pub(crate) struct Apply {
 pub(crate) struct Export {
     /// Only what lies below this prefix, such as pool/.
     pub(crate) prefix: Option<String>,
-    /// The file; without it the settings are written to stdout.
+    /// The file; without it, or with -, the settings are written to stdout.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// How to write it; by default JSON if the name of the file ends in .json, and TOML otherwise.

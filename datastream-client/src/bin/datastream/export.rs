@@ -13,7 +13,8 @@ use serde_json::json;
 
 use crate::args::{Export, FileFormat};
 use crate::failure::{Code, Failure};
-use crate::output::{Format, Output};
+use crate::file::STANDARD;
+use crate::output::{Format, Output, say};
 use crate::progress;
 use crate::replace::Target;
 use crate::whole::{self, Whole};
@@ -26,9 +27,10 @@ const HEADER: &str = "\
 
 pub(crate) async fn export(
     server: &ClientBuilder,
-    export: Export,
+    mut export: Export,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    export.file = export.file.filter(|file| file.as_os_str() != STANDARD);
     let format = format(&export, output.format);
     let target = export.file.as_deref().map(Target::at).transpose()?;
     let prefix = export.prefix.as_deref();
@@ -54,7 +56,7 @@ pub(crate) async fn export(
 /// Names what the server lists and no file can hold.
 fn report(whole: &Whole) -> Result<(), Failure> {
     for (key, rule) in &whole.left_out {
-        anstream::eprintln!("left out: {}: {rule}", shown(key));
+        say(format_args!("left out: {}: {rule}", shown(key)));
     }
     match whole.left_out.len() {
         0 => Ok(()),

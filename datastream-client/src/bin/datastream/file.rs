@@ -1,7 +1,7 @@
 //! A file of settings, as it is read: nested tables are keys, and values have the types of what is written.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use base64::Engine as _;
@@ -29,23 +29,28 @@ impl Wanted {
     }
 }
 
-/// What is read instead of a file.
-const STDIN: &str = "-";
+/// What stands for stdin or stdout instead of a file.
+pub(crate) const STANDARD: &str = "-";
 
 /// Reads a file: JSON by its name, otherwise TOML; `-` is what comes in, which is JSON if it begins with a brace.
 /// The values are not checked.
 pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, Wanted>, Failure> {
-    let is_stdin = path.as_os_str() == STDIN;
+    let is_stdin = path.as_os_str() == STANDARD;
     let wrong = |why: String| {
         misuse(format!("{}: {why}", if is_stdin { "stdin".into() } else { path.display().to_string() }))
     };
     let text = if is_stdin { read_stdin() } else { std::fs::read_to_string(path) };
-    let text = text.map_err(|error| wrong(error.to_string()))?;
+    let text = text.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => wrong("it is no text in UTF-8; save it as that".to_owned()),
+        _ => wrong(error.to_string()),
+    })?;
+    // Some editors put this mark before a text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let is_json = match path.extension() {
         Some(extension) => extension == "json",
         None => is_stdin && text.trim_start().starts_with('{'),
     };
-    let table = if is_json { parse_json(&text) } else { parse_toml(&text) };
+    let table = if is_json { parse_json(text) } else { parse_toml(text) };
     let mut wanted = BTreeMap::new();
     flatten("", table.map_err(wrong)?, &mut wanted).map_err(wrong)?;
     Ok(wanted)
@@ -59,7 +64,9 @@ fn read_stdin() -> std::io::Result<String> {
 
 /// What TOML can hold is what a file may say: no null, and whole numbers of 64 bits.
 fn parse_json(text: &str) -> Result<Table, String> {
-    serde_json::from_str(text).map_err(|error| format!("no JSON as it is wanted: {error}"))
+    let wrong =
+        |error: serde_json::Error| format!("no JSON as it is wanted: {}", without_value(&error.to_string()));
+    serde_json::from_str(text).map_err(wrong)
 }
 
 fn parse_toml(text: &str) -> Result<Table, String> {
@@ -67,8 +74,20 @@ fn parse_toml(text: &str) -> Result<Table, String> {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let why: Vec<_> = error.message().lines().collect();
-        format!("no TOML in line {line}: {}", why.join(", "))
+        format!("no TOML in line {line}: {}", without_value(&why.join(", ")))
     })
+}
+
+/// A message of a parser without the value that it shows, which nobody may log.
+fn without_value(message: &str) -> String {
+    let parts = message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "));
+    match parts {
+        Some((found, wanted)) => {
+            let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+            format!("invalid type: {kind}, expected {wanted}")
+        }
+        None => message.to_owned(),
+    }
 }
 
 /// Puts what a table holds below `prefix`.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::args::Import;
 use crate::failure::{Code, Failure};
-use crate::output::{Output, escaped};
+use crate::output::{Output, escaped, say};
 use crate::whole::{self, Whole};
 use crate::{file, progress};
 use writer::{Refused, Setting, Writer};
@@ -80,10 +80,10 @@ fn report(refused: &[Refused]) -> Result<(), Failure> {
         return Ok(());
     }
     for Refused { key, reason } in refused.iter().take(NAMED) {
-        anstream::eprintln!("refused: {}: {reason}", escaped(key, false));
+        say(format_args!("refused: {}: {reason}", escaped(key, false)));
     }
     if let Some(more) = refused.len().checked_sub(NAMED).filter(|more| *more > 0) {
-        anstream::eprintln!("refused: {more} more");
+        say(format_args!("refused: {more} more"));
     }
     Err(Failure::new(
         Code::Other,

@@ -33,7 +33,7 @@ use datastream_client::{CallError, Client, Limits};
 use args::{Cli, Verb};
 use config::Config;
 use failure::{Code, Failure};
-use output::Output;
+use output::{Output, escaped, say};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
         Err(failure) if failure.is_broken_pipe => ExitCode::SUCCESS,
         Err(failure) => {
             let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-            anstream::eprintln!("{red}error:{red:#} {failure}");
+            say(format_args!("{red}error:{red:#} {}", escaped(&failure.to_string(), false)));
             ExitCode::from(failure.code as u8)
         }
     }

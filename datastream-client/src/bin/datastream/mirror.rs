@@ -3,6 +3,7 @@
 mod folder;
 mod hook;
 mod keeper;
+mod place;
 mod tree;
 mod version;
 

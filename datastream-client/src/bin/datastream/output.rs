@@ -1,5 +1,6 @@
 //! How things are written: as a table, plain, or as JSON.
 
+use std::fmt::Display;
 use std::io::{IsTerminal as _, Write};
 
 use anstyle::Style;
@@ -120,6 +121,11 @@ impl Output {
 fn aligned(row: &[String], widths: &[usize]) -> String {
     let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
     cells.join("  ").trim_end().to_owned()
+}
+
+/// Writes a line to stderr. That it cannot be written, as to a log on a full disk, is no reason to stop.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(anstream::stderr(), "{line}");
 }
 
 /// A text in which nothing steers a terminal or breaks a line. A backslash is escaped too where the text is to be read

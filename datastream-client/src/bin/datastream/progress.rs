@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::say;
+
 /// What is done by then says nothing.
 const QUICK: Duration = Duration::from_secs(1);
 /// How often a line is written where there is no terminal.
@@ -39,7 +41,7 @@ impl Progress {
             bar.set_position(self.done as u64);
         } else if !self.is_terminal && self.said.elapsed() >= LINES {
             self.said = Instant::now();
-            anstream::eprintln!("{}: {} of {}", self.what, self.done, self.total);
+            say(format_args!("{}: {} of {}", self.what, self.done, self.total));
         }
     }
 }
@@ -61,7 +63,7 @@ pub(crate) async fn during<F: Future>(what: &'static str, work: F) -> F::Output 
         return output;
     }
     if !is_terminal {
-        anstream::eprintln!("{what} ...");
+        say(format_args!("{what} ..."));
         return work.await;
     }
     let bar = ProgressBar::new_spinner().with_message(what);

@@ -20,6 +20,9 @@ impl Target {
     pub(crate) fn at(path: &Path) -> Result<Self, Failure> {
         let wrong = |why: String| misuse(format!("{}: {why}", path.display()));
         let (path, mode) = match fs::metadata(path) {
+            Ok(found) if found.permissions().readonly() => {
+                return Err(wrong("it may not be written; `chmod u+w` allows it".to_owned()));
+            }
             Ok(found) if found.is_file() => {
                 (path.canonicalize().map_err(|error| wrong(error.to_string()))?, Some(found.permissions()))
             }
@@ -28,7 +31,14 @@ impl Target {
                     "it is no file; without --file the settings are written to stdout".to_owned(),
                 ));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if path.is_symlink() {
+                    return Err(wrong(
+                        "it is a link to a file that is not there; remove it first".to_owned(),
+                    ));
+                }
+                (path.to_owned(), None)
+            }
             Err(error) => return Err(wrong(error.to_string())),
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

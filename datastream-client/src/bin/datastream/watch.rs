@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt as _};
 
 use crate::entry::Entry;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, say};
 use crate::reach;
 
 /// What was shown last, of each key.
@@ -29,8 +29,8 @@ pub(crate) async fn watch(client: &Client, key: &str, output: &mut Output) -> Re
             Some(status) = states.next() => {
                 let was_lost = std::mem::replace(&mut is_lost, status.state != State::Ready);
                 match status.last_error {
-                    Some(why) if is_lost && !was_lost => anstream::eprintln!("the values may be old: {why}"),
-                    _ if was_lost && !is_lost => anstream::eprintln!("the values are right again"),
+                    Some(why) if is_lost && !was_lost => say(format_args!("the values may be old: {why}")),
+                    _ if was_lost && !is_lost => say("the values are right again"),
                     _ => {}
                 }
             }

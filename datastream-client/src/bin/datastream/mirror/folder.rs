@@ -5,22 +5,22 @@
 //! and neither of them unless it is ours.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use super::place::{Found, LOCK, lock, look, mounted, number, place};
 use super::tree::{LeftOut, Tree};
-use super::version;
+use super::version::{self, Before};
 use crate::failure::{Code, Failure};
-use crate::misuse;
 
-/// Who has the folder of the versions; also what says that it is ours.
-const LOCK: &str = "mirror.lock";
-/// What the lock says to people.
-const NOTE: &[u8] = b"`datastream mirror` keeps the versions of a directory here, and removes them again.\n";
 /// A link that is about to take its place.
 const NEXT: &str = "next";
+/// A file that shows what files get, and is removed.
+const PROBE: &str = "probe";
+/// What the name of a version ends in that is being removed.
+const OLD: &str = ".old";
 
 /// A directory that this process alone mirrors into.
 pub(super) struct Folder {
@@ -34,15 +34,7 @@ pub(super) struct Folder {
     last: u64,
     /// What is shown, and what could not be of it; `None` before this process has shown anything.
     shown: Option<(Tree, LeftOut)>,
-    _lock: File,
-}
-
-/// What stands where the directory is to be.
-enum Found {
-    Nothing,
-    /// A link to this version.
-    Ours(u64),
-    EmptyFolder,
+    lock: File,
 }
 
 /// What became of a state.
@@ -59,28 +51,49 @@ impl Folder {
         let (link, versions) = (parent.join(&own), parent.join(&name));
         look(&link, &name)?;
         let lock = lock(&link, &versions)?;
-        let mut folder = Self { link, versions, name, previous: None, last: 0, shown: None, _lock: lock };
+        let mut folder = Self { link, versions, name, previous: None, last: 0, shown: None, lock };
         folder.clean_up().map_err(|error| folder.failed(&error))?;
         Ok(folder)
     }
 
+    /// Whether a version is led to, and is there, in the folder that this process has.
+    pub(super) fn is_intact(&self) -> bool {
+        let is_there = |version| self.version(version).is_dir();
+        self.has_lock()
+            && matches!(look(&self.link, &self.name), Ok(Found::Ours(version)) if is_there(version))
+    }
+
+    /// Whether the folder is still the one that was taken.
+    fn has_lock(&self) -> bool {
+        let id = |found: Metadata| (found.dev(), found.ino());
+        let there = fs::symlink_metadata(self.versions.join(LOCK)).map(id);
+        there.ok().is_some_and(|there| self.lock.metadata().is_ok_and(|own| id(own) == there))
+    }
+
     /// Makes the directory hold this state. A state that it holds already is left as it is.
     pub(super) fn show(&mut self, tree: Tree) -> Result<Done, Failure> {
+        if !self.has_lock() {
+            // Somebody may be about to remove it, or to put it back.
+            self.lock =
+                lock(&self.link, &self.versions).map_err(|why| Failure::new(Code::Other, why.to_string()))?;
+        }
         let current = match look(&self.link, &self.name)? {
             Found::Ours(version) => Some(version),
             Found::Nothing | Found::EmptyFolder => None,
         };
-        let before = current.map(|version| self.version(version));
+        let mode = self.mode();
+        let before = current.map(|version| self.version(version)).filter(|before| before.is_dir());
+        let before = before.map(|folder| Before { folder, mode });
         let left_out = match (&before, &self.shown) {
             (Some(_), Some((shown, left_out))) if shown.files == tree.files => Some(left_out.clone()),
             // A run before this one wrote it.
-            (Some(before), None) if version::holds(before, &tree).unwrap_or(false) => Some(LeftOut::new()),
+            (Some(before), None) if before.holds(&tree).unwrap_or(false) => Some(LeftOut::new()),
             _ => None,
         };
         let is_new = left_out.is_none();
         let left_out = match left_out {
             Some(left_out) => left_out,
-            None => self.show_new(&tree, current, before.as_deref())?,
+            None => self.show_new(&tree, current, before.as_ref())?,
         };
         self.shown = Some((tree, left_out.clone()));
         Ok(Done { is_new, left_out })
@@ -90,7 +103,7 @@ impl Folder {
         &mut self,
         tree: &Tree,
         current: Option<u64>,
-        before: Option<&Path>,
+        before: Option<&Before>,
     ) -> Result<LeftOut, Failure> {
         self.last = self.last.max(current.unwrap_or(0)) + 1;
         let next = self.version(self.last);
@@ -128,6 +141,15 @@ impl Folder {
         })
     }
 
+    /// The mode that a file gets here, if there is room for one: it was another one under another `umask`.
+    fn mode(&self) -> Option<u32> {
+        let probe = self.versions.join(PROBE);
+        remove_if_there(&probe).ok()?;
+        let found = File::create_new(&probe).and_then(|file| file.metadata());
+        remove_if_there(&probe).ok()?;
+        found.ok().map(|found| found.mode())
+    }
+
     fn failed(&self, error: &io::Error) -> Failure {
         Failure::new(Code::Other, format!("{}: {error}; it stays as it is", self.link.display()))
     }
@@ -141,106 +163,37 @@ impl Folder {
         };
         let is_before = |version: &u64| current.is_some_and(|current| *version < current);
         self.previous = self.numbers()?.into_iter().filter(is_before).max();
-        self.remove_all_but([current, self.previous])
+        // One that cannot be removed is passed by.
+        let _ = self.remove_all_but([current, self.previous]);
+        self.last = self.numbers()?.into_iter().max().unwrap_or(0);
+        Ok(())
     }
 
+    /// A version has another name before anything of it goes, so that whoever read below its path, and finds it there still,
+    /// has read all of it.
     fn remove_all_but(&self, kept: [Option<u64>; 2]) -> io::Result<()> {
         let gone = self.numbers()?.into_iter().filter(|version| !kept.contains(&Some(*version)));
+        let remove = |version: u64| {
+            let (path, old) = (self.version(version), self.versions.join(format!("{version}{OLD}")));
+            match fs::rename(path, &old) {
+                // It is the rest of one that could not be removed.
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => fs::remove_dir_all(old),
+            }
+        };
         // One that cannot be removed keeps none of the others.
-        gone.map(|version| fs::remove_dir_all(self.version(version))).fold(Ok(()), io::Result::and)
+        gone.map(remove).fold(Ok(()), io::Result::and)
     }
 
-    /// The versions that there are. What has another name is none of them, and stays.
+    /// The versions that there are, or are being removed. What has another name is none of them, and stays.
     fn numbers(&self) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.versions)? {
-            numbers.extend(entry?.file_name().to_str().and_then(number));
+            let name = entry?.file_name();
+            numbers.extend(name.to_str().and_then(|name| number(name.strip_suffix(OLD).unwrap_or(name))));
         }
         Ok(numbers)
     }
-}
-
-/// Where the directory is to be: a folder that is there, and a name in it.
-fn place(dir: &Path) -> Result<(PathBuf, OsString), Failure> {
-    let wrong = |why: String| misuse(format!("{}: {why}", dir.display()));
-    let absolute = std::path::absolute(dir).map_err(|error| wrong(error.to_string()))?;
-    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        return Err(wrong("it has no name of its own; name a directory that is to be made".to_owned()));
-    };
-    match parent.canonicalize() {
-        Ok(parent) => Ok((parent, name.to_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(wrong(format!("there is no folder {}; make it first", parent.display())))
-        }
-        Err(error) => Err(wrong(error.to_string())),
-    }
-}
-
-/// What stands where the directory is to be. What is not ours is refused.
-fn look(link: &Path, versions: &OsString) -> Result<Found, Failure> {
-    let failed = |error: io::Error| Failure::new(Code::Other, format!("{}: {error}", link.display()));
-    let not_ours = || {
-        let why = "it is there, and not of a mirror; name a directory that is not there, or move it away";
-        misuse(format!("{}: {why}", link.display()))
-    };
-    let found = match fs::symlink_metadata(link) {
-        Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) => return Err(failed(error)),
-    };
-    if found.is_symlink() {
-        let target = fs::read_link(link).map_err(failed)?;
-        let version = target.strip_prefix(versions).ok().and_then(Path::to_str).and_then(number);
-        return version.map(Found::Ours).ok_or_else(not_ours);
-    }
-    if !found.is_dir() || fs::read_dir(link).map_err(failed)?.next().is_some() {
-        return Err(not_ours());
-    }
-    let parent = link.parent().and_then(|parent| fs::metadata(parent).ok());
-    if parent.is_some_and(|parent| parent.dev() != found.dev()) {
-        return Err(mounted(link));
-    }
-    Ok(Found::EmptyFolder)
-}
-
-fn mounted(link: &Path) -> Failure {
-    let remedy = "mount the folder above it, and name a directory in that";
-    misuse(format!("{}: it is a mount point, which no link can replace; {remedy}", link.display()))
-}
-
-/// Takes the folder of the versions, which is made if it is not there.
-fn lock(link: &Path, versions: &Path) -> Result<File, Failure> {
-    let wrong = |why: String| misuse(format!("{}: {why}", versions.display()));
-    let failed = |error: io::Error| wrong(error.to_string());
-    match fs::create_dir(versions) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
-    let file = versions.join(LOCK);
-    let has_lock = fs::symlink_metadata(&file).is_ok_and(|found| found.is_file());
-    let is_folder = fs::symlink_metadata(versions).map_err(failed)?.is_dir();
-    // A run that was killed may have left it empty.
-    if !is_folder || !has_lock && fs::read_dir(versions).map_err(failed)?.next().is_some() {
-        return Err(wrong("it is not of a mirror, which keeps its versions there; move it away".to_owned()));
-    }
-    let mut lock = OpenOptions::new().append(true).create(true).open(&file).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let why = "another mirror keeps it; stop that one, or name another directory";
-            return Err(Failure::new(Code::Other, format!("{}: {why}", link.display())));
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
-    if lock.metadata().map_err(failed)?.len() == 0 {
-        lock.write_all(NOTE).map_err(failed)?;
-    }
-    Ok(lock)
-}
-
-/// The number of a version, as it is written.
-fn number(name: &str) -> Option<u64> {
-    name.parse().ok().filter(|number: &u64| number.to_string() == name)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -7,6 +7,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 
 use crate::failure::{Code, Failure};
+use crate::output::say;
 
 /// A command of the user. It runs as often as it must and never twice at once; when this process ends, it goes on.
 pub(super) struct Hook {
@@ -20,7 +21,7 @@ impl Hook {
         while shown.changed().await.is_ok() {
             let revision = *shown.borrow_and_update();
             if let Err(failure) = self.run(revision).await {
-                anstream::eprintln!("{failure}");
+                say(failure);
             }
         }
     }

@@ -15,9 +15,10 @@ use tokio::sync::{oneshot, watch};
 use super::folder::Folder;
 use super::tree::{LeftOut, Tree};
 use crate::failure::{Code, Failure};
-use crate::output::Output;
+use crate::output::{Output, say};
 
-/// How long to wait before a state that could not be written is tried again.
+/// How long to wait before a state that could not be written is tried again, and how often to look whether what is shown is
+/// still there.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How many keys that are left out are named at once; more are counted.
 const NAMED: usize = 20;
@@ -82,12 +83,12 @@ impl<'a> Keeper<'a> {
             if failure.code == Code::Use {
                 return Err(failure);
             }
-            anstream::eprintln!("{failure}; it goes on trying");
+            say(format_args!("{failure}; it goes on trying"));
             self.told.is_lost = true;
         }
         let mut is_first = true;
         loop {
-            let mut again = None;
+            let mut has_failed = false;
             match self.show_newest(output).await {
                 Ok(Some(shown)) if shown.is_new || is_first => {
                     is_first = false;
@@ -98,19 +99,24 @@ impl<'a> Keeper<'a> {
                 Err(failure) if failure.code == Code::Use => return Err(failure),
                 Err(failure) => {
                     self.told.trouble(&failure);
-                    again = Some(AGAIN);
+                    has_failed = true;
                 }
             }
-            let wait = async {
-                match again {
-                    Some(again) => tokio::time::sleep(again).await,
-                    None => std::future::pending().await,
-                }
+            let status = tokio::select! {
+                Some(_) = changes.next() => None,
+                Some(status) = statuses.next() => Some(status),
+                () = self.is_to_be_shown_again(has_failed) => None,
             };
-            tokio::select! {
-                Some(_) = changes.next() => {}
-                Some(status) = statuses.next() => self.told.status(&status),
-                () = wait => {}
+            status.inspect(|status| self.told.status(status));
+        }
+    }
+
+    /// Waits until the state is to be written once more: it could not be, or somebody has removed what was.
+    async fn is_to_be_shown_again(&self, has_failed: bool) {
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            if has_failed || !self.apart(|folder| folder.is_intact()).await.unwrap_or(false) {
+                return;
             }
         }
     }
@@ -135,22 +141,33 @@ impl<'a> Keeper<'a> {
         is_whole.then(|| Tree::of(&snapshot, &self.prefix))
     }
 
-    /// Writes a state on a thread of its own, which nobody waits for who ends this program.
+    /// Writes a state.
     async fn show(&self, tree: Tree) -> Result<Shown, Failure> {
+        let show = |folder: &mut Folder| {
+            let (revision, files, mut left_out) = (tree.revision, tree.files.len(), tree.left_out.clone());
+            folder.show(tree).map(|done| {
+                let files = files - done.left_out.len();
+                left_out.extend(done.left_out);
+                Shown { revision, files, left_out, is_new: done.is_new }
+            })
+        };
+        let ended = || Err(Failure::new(Code::Other, "what writes the directory has ended"));
+        self.apart(show).await.unwrap_or_else(ended)
+    }
+
+    /// Does this on a thread of its own, which nobody waits for who ends this program. `None` if it has panicked.
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Folder) -> T + Send + 'static,
+    ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let folder = self.folder.clone();
         std::thread::spawn(move || {
             let mut folder = folder.lock().unwrap_or_else(PoisonError::into_inner);
-            let (revision, files, mut left_out) = (tree.revision, tree.files.len(), tree.left_out.clone());
-            let shown = folder.show(tree).map(|done| {
-                let files = files - done.left_out.len();
-                left_out.extend(done.left_out);
-                Shown { revision, files, left_out, is_new: done.is_new }
-            });
             // Who ends this program does not listen.
-            let _ = reply.send(shown);
+            let _ = reply.send(work(&mut folder));
         });
-        answer.await.unwrap_or_else(|_| Err(Failure::new(Code::Other, "what writes the directory has ended")))
+        answer.await.ok()
     }
 
     fn tell(&mut self, shown: &Shown, output: &mut Output) {
@@ -184,7 +201,7 @@ impl Told {
     fn trouble(&mut self, failure: &Failure) {
         let text = failure.to_string();
         if self.trouble.as_ref() != Some(&text) {
-            anstream::eprintln!("{text}");
+            say(&text);
             self.trouble = Some(text);
         }
     }
@@ -194,11 +211,11 @@ impl Told {
         match &status.last_error {
             Some(why) if status.state != State::Ready && !was_lost => {
                 self.is_lost = true;
-                anstream::eprintln!("{why}; the directory stays as it is");
+                say(format_args!("{why}; the directory stays as it is"));
             }
             _ if status.state == State::Ready && was_lost => {
                 self.is_lost = false;
-                anstream::eprintln!("the server is there");
+                say("the server is there");
             }
             _ => {}
         }
@@ -209,10 +226,10 @@ impl Told {
         let is_told = |(path, why): &(&String, &String)| self.left_out.get(*path) == Some(*why);
         let new: Vec<_> = left_out.iter().filter(|entry| !is_told(entry)).collect();
         for (path, why) in new.iter().take(NAMED) {
-            anstream::eprintln!("left out: {}: {why}", shown(&format!("{prefix}{path}")));
+            say(format_args!("left out: {}: {why}", shown(&format!("{prefix}{path}"))));
         }
         if new.len() > NAMED {
-            anstream::eprintln!("left out: {} more", new.len() - NAMED);
+            say(format_args!("left out: {} more", new.len() - NAMED));
         }
         self.left_out.clone_from(left_out);
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::folder::sync_parent;
@@ -11,9 +12,16 @@ use super::tree::{LeftOut, Tree, folders};
 /// How many files are synced at once: those that wait together are often written together.
 const SYNCERS: usize = 16;
 
+/// A version that is there already.
+pub(super) struct Before {
+    pub(super) folder: PathBuf,
+    /// The mode that its files must have; `None` if that is not known.
+    pub(super) mode: Option<u32>,
+}
+
 /// Writes a tree into a folder that does not exist yet. A file that is the same `before` is linked, not written. Returns
 /// what this file system has no name for.
-pub(super) fn write(tree: &Tree, folder: &Path, before: Option<&Path>) -> io::Result<LeftOut> {
+pub(super) fn write(tree: &Tree, folder: &Path, before: Option<&Before>) -> io::Result<LeftOut> {
     fs::create_dir(folder)?;
     let mut version = Version { folder, before, folders: HashSet::new(), written: Vec::new() };
     let mut left_out = LeftOut::new();
@@ -35,37 +43,49 @@ pub(super) fn write(tree: &Tree, folder: &Path, before: Option<&Path>) -> io::Re
     Ok(left_out)
 }
 
-/// Whether a version has exactly these files.
-pub(super) fn holds(folder: &Path, tree: &Tree) -> io::Result<bool> {
-    Ok(count(folder, "", tree)? == Some(tree.files.len()))
-}
-
-/// How many files of the tree are there; `None` if anything else is.
-fn count(folder: &Path, below: &str, tree: &Tree) -> io::Result<Option<usize>> {
-    let mut files = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { return Ok(None) };
-        let path = format!("{below}{name}");
-        if entry.file_type()?.is_dir() {
-            match count(&entry.path(), &format!("{path}/"), tree)? {
-                None | Some(0) => return Ok(None),
-                Some(inner) => files += inner,
-            }
-        } else if tree.files.get(&path).is_some_and(|value| is_same(&entry.path(), value)) {
-            files += 1;
-        } else {
-            return Ok(None);
-        }
+impl Before {
+    /// Whether it has exactly these files.
+    pub(super) fn holds(&self, tree: &Tree) -> io::Result<bool> {
+        Ok(self.count("", tree)? == Some(tree.files.len()))
     }
-    Ok(Some(files))
+
+    /// How many files of the tree are there; `None` if anything else is.
+    fn count(&self, below: &str, tree: &Tree) -> io::Result<Option<usize>> {
+        let mut files = 0;
+        for entry in fs::read_dir(self.folder.join(below))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { return Ok(None) };
+            let path = format!("{below}{name}");
+            if entry.file_type()?.is_dir() {
+                match self.count(&format!("{path}/"), tree)? {
+                    None | Some(0) => return Ok(None),
+                    Some(inner) => files += inner,
+                }
+            } else if tree.files.get(&path).is_some_and(|value| self.has(&path, value)) {
+                files += 1;
+            } else {
+                return Ok(None);
+            }
+        }
+        Ok(Some(files))
+    }
+
+    /// Whether a regular file has these bytes.
+    fn has(&self, path: &str, value: &[u8]) -> bool {
+        let path = self.folder.join(path);
+        let is_such = |found: fs::Metadata| {
+            let has_mode = self.mode.is_none_or(|mode| found.mode() == mode);
+            found.is_file() && has_mode && found.len() == value.len() as u64
+        };
+        fs::symlink_metadata(&path).is_ok_and(is_such) && fs::read(path).is_ok_and(|bytes| bytes == value)
+    }
 }
 
 /// A version that is being written.
 struct Version<'a> {
     folder: &'a Path,
-    before: Option<&'a Path>,
+    before: Option<&'a Before>,
     /// The directories in it that were made.
     folders: HashSet<&'a str>,
     /// What is still to be synced.
@@ -82,10 +102,8 @@ impl<'a> Version<'a> {
             }
         }
         let file = self.folder.join(path);
-        if let Some(before) = self.before.map(|before| before.join(path))
-            && is_same(&before, value)
-        {
-            match fs::hard_link(before, &file) {
+        if let Some(before) = self.before.filter(|before| before.has(path, value)) {
+            match fs::hard_link(before.folder.join(path), &file) {
                 // Some file systems have no links, and each allows only so many.
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => {}
                 linked => return linked,
@@ -116,10 +134,4 @@ fn sync_all(paths: &[PathBuf]) -> io::Result<()> {
             Err(panic) => std::panic::resume_unwind(panic),
         })
     })
-}
-
-/// Whether a regular file has these bytes.
-fn is_same(path: &Path, value: &[u8]) -> bool {
-    let is_as_long = |found: fs::Metadata| found.is_file() && found.len() == value.len() as u64;
-    fs::symlink_metadata(path).is_ok_and(is_as_long) && fs::read(path).is_ok_and(|bytes| bytes == value)
 }
