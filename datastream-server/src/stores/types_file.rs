@@ -10,7 +10,6 @@
 //! Of the entries that speak of a key the longest counts; where none does, its file extension, if that names a type; else it
 //! is plain text. Only entries are edited here: comments and order are those of whoever wrote the file.
 
-use std::collections::BTreeMap;
 #[cfg(feature = "git")]
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,6 +18,7 @@ use std::sync::Arc;
 use super::extension;
 use datastream::key::{ancestors, shown};
 use datastream::value::same_type;
+use rpds::RedBlackTreeMapSync;
 use toml_edit::{Document, DocumentMut, Item, Key, RawString, Table, TableLike, TomlError, value};
 
 /// Where it lies: at the root of what the store keeps. It is no setting.
@@ -30,10 +30,15 @@ const PLAIN: &str = "text/plain";
 /// The types of settings, as the file has them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TypesFile {
-    document: DocumentMut,
-    /// By a key, or by a prefix with its `/`.
-    types: BTreeMap<String, Arc<str>>,
+    /// As it was read.
+    text: String,
+    /// As it was edited since.
+    edited: Option<DocumentMut>,
+    /// By a key, or by a prefix with its `/`. Of two versions of the file almost all is shared.
+    types: Types,
 }
+
+type Types = RedBlackTreeMapSync<String, Arc<str>>;
 
 /// What is wrong with the file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,10 +53,47 @@ impl TypesFile {
     pub(super) fn parse(text: &str) -> Result<Self, TypesError> {
         let document = Document::parse(text).map_err(|error| TypesError::syntax(text, &error))?;
         let types = match document.as_table().get(TABLE) {
-            None => BTreeMap::new(),
+            None => Types::default(),
             Some(item) => entries(text, item)?,
         };
-        Ok(Self { document: document.into_mut(), types })
+        Ok(Self { text: text.to_owned(), edited: None, types })
+    }
+
+    /// Reads the version of the file that comes after this one. Returns it with the entries of which the two say something
+    /// else: keys, and prefixes with their `/`.
+    #[cfg(feature = "git")]
+    pub(super) fn followed_by(&self, text: &str) -> Result<(Self, BTreeSet<String>), TypesError> {
+        if let Some(followed) = self.prolonged_to(text) {
+            return Ok(followed);
+        }
+        let after = Self::parse(text)?;
+        let difference = self.difference(&after);
+        Ok((after, difference))
+    }
+
+    /// The same, where entries were only added at the end: of thousands of versions most are such, and are not read from
+    /// their beginning.
+    #[cfg(feature = "git")]
+    fn prolonged_to(&self, text: &str) -> Option<(Self, BTreeSet<String>)> {
+        let before = &self.text;
+        let added =
+            text.strip_prefix(&**before).filter(|_| self.edited.is_none() && before.ends_with('\n'))?;
+        let is_plain = !before.contains("\"\"\"") && !before.contains("'''");
+        let header = before.lines().rev().find(|line| line.trim_start().starts_with('['));
+        if !is_plain || header != Some("[types]") {
+            return None;
+        }
+        let added = Self::parse(&format!("[types]\n{added}")).ok()?;
+        let is_all = added.text.lines().skip(1).all(|line| !line.trim_start().starts_with('['));
+        let mut types = self.types.clone();
+        for (name, value_type) in &added.types {
+            if !is_all || types.contains_key(name) {
+                return None;
+            }
+            types.insert_mut(name.clone(), value_type.clone());
+        }
+        let names = added.types.keys().cloned().collect();
+        Some((Self { text: text.to_owned(), edited: None, types }, names))
     }
 
     /// The type of `key`.
@@ -66,11 +108,11 @@ impl TypesFile {
         if self.types.get(key).is_some_and(|held| **held == *value_type) {
             return false;
         }
-        let had = self.types.remove(key);
+        let had = self.types.remove_mut(key);
         if self.says(key, value_type) {
-            return had.is_some_and(|_| self.take_out(key));
+            return had && self.take_out(key);
         }
-        self.types.insert(key.to_owned(), value_type.into());
+        self.types.insert_mut(key.to_owned(), value_type.into());
         self.write(key, value_type);
         true
     }
@@ -83,12 +125,11 @@ impl TypesFile {
 
     /// Takes out the entry of `key` itself. Returns whether there was one.
     pub(super) fn remove(&mut self, key: &str) -> bool {
-        self.types.remove(key).is_some_and(|_| self.take_out(key))
+        self.types.remove_mut(key) && self.take_out(key)
     }
 
-    /// The entries of which this file and `other` say something else: keys, and prefixes with their `/`.
     #[cfg(feature = "git")]
-    pub(super) fn difference(&self, other: &Self) -> BTreeSet<String> {
+    fn difference(&self, other: &Self) -> BTreeSet<String> {
         let differ =
             |(name, value_type): &(&String, &Arc<str>), of: &Self| of.types.get(*name) != Some(*value_type);
         let here = self.types.iter().filter(|entry| differ(entry, other));
@@ -96,8 +137,12 @@ impl TypesFile {
         here.chain(there).map(|(name, _)| name.clone()).collect()
     }
 
+    fn document(&mut self) -> &mut DocumentMut {
+        self.edited.get_or_insert_with(|| self.text.parse().expect("it was read before"))
+    }
+
     fn table(&mut self) -> &mut dyn TableLike {
-        let table = self.document.entry(TABLE).or_insert_with(|| Item::Table(Table::new()));
+        let table = self.document().entry(TABLE).or_insert_with(|| Item::Table(Table::new()));
         table.as_table_like_mut().expect("it was read as a table, or is new")
     }
 
@@ -129,8 +174,9 @@ impl TypesFile {
                 next.leaf_decor_mut().set_prefix(joined);
             }
             None => {
-                let joined = above + text(Some(self.document.trailing()));
-                self.document.set_trailing(joined);
+                let document = self.document();
+                let joined = above + text(Some(document.trailing()));
+                document.set_trailing(joined);
             }
         }
         true
@@ -139,7 +185,10 @@ impl TypesFile {
 
 impl fmt::Display for TypesFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.document.fmt(f)
+        match &self.edited {
+            Some(document) => document.fmt(f),
+            None => self.text.fmt(f),
+        }
     }
 }
 
@@ -155,7 +204,7 @@ impl TypesError {
     }
 }
 
-fn entries(text: &str, item: &Item) -> Result<BTreeMap<String, Arc<str>>, TypesError> {
+fn entries(text: &str, item: &Item) -> Result<Types, TypesError> {
     let byte = |span: Option<std::ops::Range<usize>>| span.map_or(0, |span| span.start);
     let Some(table) = item.as_table_like() else {
         return Err(TypesError::at(text, byte(item.span()), "types is a table: [types]"));
@@ -260,6 +309,35 @@ mod tests {
         assert!(file.set("a.json", ".json"));
         assert_eq!(file.to_string(), "[types]\n");
         assert!(!file.set("a", "text/plain"));
+    }
+
+    /// However it came to be: what is read from what was added is what all of it says.
+    #[cfg(feature = "git")]
+    #[test]
+    fn a_version_is_read_from_what_was_added_only_where_that_is_the_same() {
+        for (before, added) in [
+            (TEXT, "a = \"int\"\n\"b/\" = \"bool\" # why\n"),
+            (TEXT, ""),
+            (TEXT, "a = \"int\"\n[other]\nb = \"int\"\n"),
+            ("[types]\na = \"int\"\n[other]\n", "b = \"int\"\n"),
+            ("[types]\na = \"int\"\n[other]\nx = \"\"\"\n[types]\n\"\"\"\n", "b = \"int\"\n"),
+            ("[types]\na = \"int", "\"\n"),
+            ("[types]\na = \"int\"\n", "a = \"bool\"\n"),
+            ("[types]\na = \"int\"\n", "b = 1\n"),
+            ("", "[types]\na = \"int\"\n"),
+        ] {
+            let text = format!("{before}{added}");
+            let Ok(first) = TypesFile::parse(before) else { continue };
+            match (first.followed_by(&text), TypesFile::parse(&text)) {
+                (Ok((followed, names)), Ok(whole)) => {
+                    assert_eq!(followed.types, whole.types, "{text}");
+                    assert_eq!(names, first.difference(&whole), "{text}");
+                    assert_eq!(followed.to_string(), text);
+                }
+                (Err(followed), Err(whole)) => assert_eq!(followed, whole),
+                (followed, whole) => panic!("{text}: {followed:?}, {whole:?}"),
+            }
+        }
     }
 
     #[cfg(feature = "git")]

@@ -169,12 +169,12 @@ impl Known {
 
     /// Another types file, by which some keys change although their files do not. What cannot be read changes nothing.
     fn retype(&mut self, types: &Types, revision: u64, time: SystemTime) {
-        let types = match types {
-            Types::Text(text) => TypesFile::parse(text).map_err(|error| error.to_string()),
+        let followed = match types {
+            Types::Text(text) => self.types.followed_by(text).map_err(|error| error.to_string()),
             Types::Unusable(why) => Err(format!("{}: {why}", types_file::NAME)),
         };
-        let types = match types {
-            Ok(types) => types,
+        let (types, difference) = match followed {
+            Ok(followed) => followed,
             Err(error) => {
                 tracing::warn!(error, revision, "the types stay as they were");
                 self.types_wrong = Some(error);
@@ -182,7 +182,6 @@ impl Known {
             }
         };
         self.types_wrong = None;
-        let difference = types.difference(&self.types);
         let before = std::mem::replace(&mut self.types, types);
         let mut concerned = BTreeMap::new();
         for name in &difference {
