@@ -293,7 +293,7 @@ fn a_file_that_is_wrong_anywhere_is_not_begun() {
         );
     }
     let utf16 = path(&folder, "utf16.toml");
-    std::fs::write(&utf16, b"\xff\xfea\0=\01\0").expect("it can be written");
+    std::fs::write(&utf16, b"\xff\xfea\x00=\x001\x00").expect("it can be written");
     let (_, stderr) = run(&server, &["import", &utf16], 2);
     assert!(stderr.contains("utf16.toml: it is no text in UTF-8; save it as that"), "{stderr}");
     let (_, stderr) = run(&server, &["import", &path(&folder, "missing.toml")], 2);
