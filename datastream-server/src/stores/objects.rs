@@ -12,7 +12,7 @@ mod place;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use datastream::position::Position;
@@ -27,7 +27,9 @@ use crate::store::{
 };
 
 /// How long a look waits at most after one that failed, if the interval is not longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long a look may take before what is known counts as old, beside two intervals.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A store that follows a [`Place`], and writes to it.
 pub(super) struct Objects<P: Place> {
@@ -41,13 +43,16 @@ struct Shared<P: Place> {
     log: MemoryStore,
     known: Mutex<Known<P::Version>>,
     /// Who writes to the log: one commit, or the end of a look.
-    line: tokio::sync::Mutex<()>,
+    line: Arc<tokio::sync::Mutex<()>>,
     /// One look at a time.
     looking: tokio::sync::Mutex<()>,
     /// What may be done yet of requests that were given up, by their names.
     doubts: Mutex<HashMap<Arc<str>, commit::Doubt>>,
     /// Why the last look failed.
     failure: Mutex<Option<String>>,
+    /// When the last good look began.
+    heard: Mutex<SystemTime>,
+    interval: Duration,
 }
 
 /// What is known of the objects.
@@ -82,25 +87,33 @@ impl<P: Place> Objects<P> {
             place,
             log: MemoryStore::of_this_run(),
             known: Mutex::default(),
-            line: tokio::sync::Mutex::default(),
+            line: Arc::default(),
             looking: tokio::sync::Mutex::default(),
             doubts: Mutex::default(),
             failure: Mutex::default(),
+            heard: Mutex::new(SystemTime::now()),
+            interval,
         });
         shared.look().await?;
+        shared.known().check_start()?;
         let mut task = JoinSet::new();
         task.spawn(shared.clone().follow(interval));
         Ok(Self { shared, _task: task })
     }
 
-    /// Runs to its end, whether or not the caller waits for it.
+    /// Waits for its turn, which who gives up leaves to others, and then runs to its end, whether or not the caller waits.
     async fn to_the_end<T, F>(&self, work: impl FnOnce(Arc<Shared<P>>) -> F) -> Result<T, CommitError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, CommitError>> + Send + 'static,
     {
-        let end = tokio::spawn(work(self.shared.clone())).await;
-        end.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into()).into()))
+        let line = self.shared.line.clone().lock_owned().await;
+        let work = work(self.shared.clone());
+        let end = tokio::spawn(async move {
+            let _line = line;
+            work.await
+        });
+        end.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into()).into()))
     }
 }
 
@@ -167,6 +180,13 @@ impl<P: Place> Store for Objects<P> {
 
     fn abilities(&self) -> Abilities {
         Abilities { batches: false, nesting: self.shared.place.nests(), ..Abilities::default() }
+    }
+
+    /// A look that hangs is one that fails.
+    fn unheard_since(&self) -> Option<SystemTime> {
+        let heard = *lock(&self.shared.heard);
+        let is_long = heard.elapsed().is_ok_and(|age| age > self.shared.interval * 2 + PATIENCE);
+        is_long.then_some(heard)
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {

@@ -169,7 +169,11 @@ async fn a_folder_that_goes_away_is_not_taken_for_deletions() {
     fs::create_dir(folder.path()).expect("a folder");
     is_away("is something not mounted?").await;
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
-    fs::remove_dir(folder.path()).expect("removed");
+    // What a server left there, and what a new disk brings, are no settings.
+    fs::create_dir(folder.path().join(".datastream")).expect("a folder");
+    fs::create_dir(folder.path().join("lost+found")).expect("a folder");
+    is_away("is something not mounted?").await;
+    fs::remove_dir_all(folder.path()).expect("removed");
     fs::rename(&elsewhere, folder.path()).expect("moved back");
     assert_eq!(state(&store).await, [setting("a", "text/plain", "1")]);
     // Another one, such as of the next release.

@@ -111,7 +111,8 @@ async fn d50_a_read_that_fails_is_made_again() {
     store.changes(&before).await.expect_err("what is shown is old");
     let gets = server.bucket.count(Asked::Get);
     assert_eq!(state(&store).await, [setting("a", "text/plain", "1"), setting("b", "text/plain", "1")]);
-    assert_eq!(server.bucket.count(Asked::Get) - gets, 1, "the other was read before");
+    // The other was read before, or was still under way when this one failed.
+    assert!((1..=2).contains(&(server.bucket.count(Asked::Get) - gets)));
     assert_eq!(changes(&store, &before).await.positions.len(), 1, "what a look finds is one commit");
 }
 

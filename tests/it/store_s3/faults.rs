@@ -34,6 +34,20 @@ async fn a_list_that_ends_half_way_shows_nothing_half() {
     assert_eq!(changes(&store, &before).await.changes.len(), 1);
 }
 
+/// Of a server that starts, clients would take what it cannot read for deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_cannot_read_an_object_is_none() {
+    let server = Server::start().await;
+    server.bucket.plant("app/a", "1");
+    server.bucket.fail(Asked::Get, 0, 100, Fault::Error("AccessDenied"));
+    let Err(error) = datastream_server::stores::s3::open(&server.store("&poll=1h")).await else {
+        panic!("it serves a bucket that it cannot read")
+    };
+    assert!(error.to_string().contains("`a`"), "{error}");
+    server.bucket.heal();
+    assert_eq!(known(&open(&server, "&poll=1h").await).await, [setting("a", "text/plain", "1")]);
+}
+
 /// What was done is found out, and is done once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_whose_answer_is_lost_is_found_out() {

@@ -81,25 +81,25 @@ impl Folder {
         opened.map_err(|error| error::of_io(&self.path.display().to_string(), &error))
     }
 
-    /// Every file there is. Another folder at the path is served from then on, but an empty one is not taken for deletions:
-    /// it may be what lies below a disk that is not mounted.
+    /// Every file there is. Another folder at the path is served from then on, but one without a setting is not taken for
+    /// deletions: it may be what lies below a disk that is not mounted.
     pub(super) fn list(&self) -> Result<Listing<Version>, StoreError> {
-        let root = self.root_now()?;
+        let root = self.root_now().inspect_err(|_| self.bell.is_lost())?;
         let failed = |error: io::Error| self.unavailable("the folder", &error);
         let identity = stamp::identity(&root).map_err(failed)?;
         let is_other = identity != self.state().identity;
-        if is_other && root.entries().map_err(failed)?.next().is_none() {
-            let text = format!(
-                "{} is another folder now, and empty: is something not mounted?",
-                self.path.display()
-            );
-            return Err(StoreError::Unavailable(text.into()));
-        }
         self.bell.follow(&self.path, is_other);
         let tree = Tree::at(&root);
         let types = self.types(&tree).map_err(failed)?;
         let mut found = walk::Found::new(&types);
         found.walk(&root).map_err(failed)?;
+        if is_other && found.objects.is_empty() {
+            let text = format!(
+                "{} is another folder now, without a setting: is something not mounted?",
+                self.path.display()
+            );
+            return Err(StoreError::Unavailable(text.into()));
+        }
         let mut state = self.state();
         state.identity = identity;
         state.skipped.tell(&self.path, found.skipped);

@@ -109,7 +109,9 @@ impl Own {
 
     /// Removes what a run that was killed left unfinished, if no server is about to finish it.
     pub(super) fn clean(&mut self) {
-        let is_ours = self.lock().is_ok_and(|lock| lock.try_lock().is_ok());
+        let lock = self.lock();
+        // Held to the end: who begins to write meanwhile waits.
+        let is_ours = lock.as_ref().is_ok_and(|lock| lock.try_lock().is_ok());
         let entries = self.0.entries().into_iter().flatten().map_while(Result::ok);
         for entry in entries.filter(|_| is_ours) {
             if entry.file_name().as_encoded_bytes().ends_with(UNFINISHED.as_bytes()) {
@@ -135,11 +137,16 @@ impl Own {
         let draft = Draft { own: self, name: format!("{:016x}{UNFINISHED}", fastrand::u64(..)) };
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
+        #[cfg(unix)]
+        if permissions.is_some() {
+            // Until it has those of the file that it replaces.
+            cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
         let mut file = self.0.open_with(&draft.name, &options)?;
-        file.write_all(bytes)?;
         if let Some(permissions) = permissions {
             file.set_permissions(permissions)?;
         }
+        file.write_all(bytes)?;
         file.sync_all()?;
         Ok(draft)
     }
@@ -152,10 +159,9 @@ pub(super) struct Draft<'o> {
 }
 
 impl Draft<'_> {
-    /// Puts it in its place, in one step, and has the system keep that.
+    /// Puts it in its place, in one step; [`sync`] has the system keep that.
     pub(super) fn place(self, folder: &Dir, name: &str) -> io::Result<()> {
-        self.own.0.rename(&self.name, folder, name)?;
-        sync(folder)
+        self.own.0.rename(&self.name, folder, name)
     }
 }
 

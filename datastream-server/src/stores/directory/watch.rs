@@ -24,18 +24,25 @@ pub(super) struct Bell {
     rings: Arc<Notify>,
     is_unsettled: AtomicBool,
     watcher: Mutex<Option<RecommendedWatcher>>,
+    /// The folder at which it hangs was away: another may be in its place, and have its number.
+    lost: Arc<AtomicBool>,
 }
 
 impl Bell {
     pub(super) fn hung_at(path: &Path) -> Self {
-        let bell =
-            Self { rings: Arc::default(), is_unsettled: AtomicBool::new(false), watcher: Mutex::default() };
+        let bell = Self {
+            rings: Arc::default(),
+            is_unsettled: AtomicBool::new(false),
+            watcher: Mutex::default(),
+            lost: Arc::default(),
+        };
         bell.hang(path);
         bell
     }
 
     fn hang(&self, path: &Path) {
-        let watcher = watch(path, self.rings.clone());
+        self.lost.store(false, Ordering::Relaxed);
+        let watcher = watch(path, self.rings.clone(), self.lost.clone());
         if let Err(error) = &watcher {
             tracing::warn!(folder = %path.display(), %error, "changes are not told by the system, and are looked for");
         }
@@ -44,9 +51,14 @@ impl Bell {
 
     /// Hangs the bell at the folder that has come to the path.
     pub(super) fn follow(&self, path: &Path, is_other: bool) {
-        if is_other {
+        if is_other || self.lost.load(Ordering::Relaxed) {
             self.hang(path);
         }
+    }
+
+    /// Notes that the folder is away.
+    pub(super) fn is_lost(&self) {
+        self.lost.store(true, Ordering::Relaxed);
     }
 
     /// Notes whether the folder is to be looked at again soon.
@@ -65,17 +77,31 @@ impl Bell {
     }
 }
 
-fn watch(path: &Path, rings: Arc<Notify>) -> Result<RecommendedWatcher, notify::Error> {
+fn watch(
+    path: &Path,
+    rings: Arc<Notify>,
+    lost: Arc<AtomicBool>,
+) -> Result<RecommendedWatcher, notify::Error> {
     let path = path.canonicalize().map_err(notify::Error::io)?;
     let ours = path.join(own::FOLDER);
-    let mut watcher = notify::recommended_watcher(move |event: Result<Event, notify::Error>| {
+    let top = path.clone();
+    let told = move |event: Result<Event, notify::Error>| {
         let is_ours =
             |event: &Event| !event.paths.is_empty() && event.paths.iter().all(|path| path.starts_with(&ours));
+        if let Ok(event) = &event
+            && matches!(event.kind, EventKind::Remove(_))
+            && event.paths.contains(&top)
+        {
+            lost.store(true, Ordering::Relaxed);
+        }
         match event {
             Ok(event) if is_reading(&event.kind) || is_ours(&event) => {}
             _ => rings.notify_one(),
         }
-    })?;
+    };
+    // What a link leads to is not served.
+    let config = notify::Config::default().with_follow_symlinks(false);
+    let mut watcher = RecommendedWatcher::new(told, config)?;
     watcher.watch(&path, RecursiveMode::Recursive)?;
     Ok(watcher)
 }

@@ -8,7 +8,7 @@ use super::folder::Folder;
 use super::own::{self, Own};
 use super::stamp::{Stamp, Version};
 use super::tree::{Blocked, Entry, Tree, sync};
-use crate::store::{Refused, Stored};
+use crate::store::{Refused, StoreError, Stored};
 use crate::stores::objects::Denied;
 use crate::stores::types_file;
 
@@ -39,15 +39,25 @@ impl Folder {
         let draft = own.draft(&stored.value, permissions).map_err(failed)?;
         // As late as can be: what an editor saves after this, and before the end, is lost to it.
         self.check(&tree, key, over)?;
-        let mut types = self.types_to_edit(&tree)?;
-        if types.set(key, &stored.value_type) {
+        let before = self.types(&tree).map_err(|error| self.denied(types_file::NAME, &error))?;
+        let mut types = (*before).clone();
+        let is_retyped = types.set(key, &stored.value_type);
+        if is_retyped {
+            self.types_to_edit(&tree).map_err(|error| types_in_the_way(&error))?;
             self.write_types(&root, &own, &types.to_string())?;
-            if tree.stamp(key).map_err(failed)? != over.map(|over| over.stamp) {
-                return Err(Denied::Lost);
-            }
         }
-        draft.place(&folder, name).map_err(failed)?;
-        match tree.entry(&folder, name).map_err(failed)? {
+        let placed = match tree.stamp(key) {
+            Ok(now) if now != over.map(|over| over.stamp) => Err(Denied::Lost),
+            Ok(_) => draft.place(&folder, name).map_err(failed),
+            Err(error) => Err(failed(error)),
+        };
+        if placed.is_err() && is_retyped {
+            // A push that was not made leaves the type as it was.
+            self.write_types(&root, &own, &before.to_string())?;
+        }
+        placed?;
+        sync(&folder).map_err(unknown)?;
+        match tree.entry(&folder, name).map_err(unknown)? {
             Entry::File(found) => {
                 Ok(Version { stamp: Stamp::of(&found), value_type: stored.value_type.clone() })
             }
@@ -68,7 +78,7 @@ impl Folder {
         };
         self.check(&tree, key, Some(over))?;
         folder.remove_file(name).map_err(failed)?;
-        sync(&folder).map_err(failed)?;
+        sync(&folder).map_err(unknown)?;
         remove_empty(&tree, key);
         // The file is gone, whatever becomes of what is said of it.
         let forgotten = self.types_to_edit(&tree).map_err(Denied::from).and_then(|mut types| {
@@ -97,6 +107,7 @@ impl Folder {
         let draft = own.draft(text.as_bytes(), permissions);
         draft
             .and_then(|draft| draft.place(root, types_file::NAME))
+            .and_then(|()| sync(root))
             .map_err(|error| self.denied(types_file::NAME, &error))
     }
 
@@ -119,6 +130,18 @@ fn remove_empty(tree: &Tree<'_>, key: &str) {
         }
         path = above;
     }
+}
+
+/// It was done, and may not be kept, or be something else by now.
+fn unknown(error: io::Error) -> Denied {
+    Denied::Unknown(error.into())
+}
+
+/// The file that is to say the type is broken, and an edit would lose what somebody meant.
+fn types_in_the_way(error: &StoreError) -> Denied {
+    let why = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    let by = format!("`{}`, which is to say its type ({why}),", types_file::NAME);
+    Refused::InTheWay { by }.into()
 }
 
 fn in_the_way(by: &str) -> Denied {

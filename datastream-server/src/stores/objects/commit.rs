@@ -32,13 +32,13 @@ pub(super) struct Doubt {
 }
 
 impl<P: Place> Shared<P> {
+    /// Makes the commit, for who has the line.
     pub(super) async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
         let operation = match &commit.operations[..] {
             [] => return self.record(&commit).await,
             [operation] => operation,
             _ => return Err(CommitError::SeveralKeys),
         };
-        let _line = self.line.lock().await;
         if let Some(position) = self.log.applied(commit.request.as_ref())? {
             return Ok(position);
         }
@@ -76,7 +76,7 @@ impl<P: Place> Shared<P> {
         doubts.insert(request.id.clone(), doubt);
     }
 
-    /// Writes those puts whose key is not there; the mark comes last, so that a seed which was cut short is made whole.
+    /// Writes those puts whose key is not there, for who has the line; the mark comes last, so that a seed which was cut short is made whole.
     pub(super) async fn seed(&self, seed: Commit) -> Result<bool, CommitError> {
         if self.place.is_seeded().await? {
             return Ok(false);
@@ -135,14 +135,11 @@ impl<P: Place> Shared<P> {
         if let Reading::Unreadable(why) = reading {
             return Err(StoreError::Unavailable(why.into()));
         }
-        let listed = match &reading {
-            Reading::There(object) => Some(object.version.clone()),
-            _ => None,
-        };
         let changed = {
             let mut known = self.known();
             known.touched.insert(key.clone());
-            known.take(key.clone(), listed, reading)
+            // What was not listed may be written again without another version: the next look reads it.
+            known.take(key.clone(), None, reading)
         };
         self.log.absorb(changed.into_iter().collect());
         Ok(())
@@ -156,7 +153,8 @@ impl<P: Place> Shared<P> {
                 let written = self.place.write(key, stored, over.as_ref()).await;
                 self.known().touched.insert(key.clone());
                 let version = written?;
-                let versions = Versions { listed: Some(version.clone()), held: version };
+                // The next look reads it: somebody may have written in the moment before this version was taken.
+                let versions = Versions { listed: None, held: version };
                 self.known().objects.insert(key.clone(), versions);
             }
             (Effect::Remove, Some(over)) => {

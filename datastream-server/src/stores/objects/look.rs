@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use datastream::key::{self, ancestors, shown};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Known, Listed, Listing, Object, Place, Reading, Shared, Versions, Written, lock};
 use crate::config::MAX_VALUE_BYTES;
@@ -22,7 +23,11 @@ impl<P: Place> Shared<P> {
     /// Looks once, and notes whether that could be done.
     pub(super) async fn look(&self) -> Result<(), StoreError> {
         let _one = self.looking.lock().await;
+        let began = SystemTime::now();
         let looked = self.look_now().await;
+        if looked.is_ok() {
+            *lock(&self.heard) = began;
+        }
         *lock(&self.failure) = looked.as_ref().err().map(|error| crate::error_chain(error));
         looked
     }
@@ -33,10 +38,25 @@ impl<P: Place> Shared<P> {
         let present: HashSet<Arc<str>> = objects.iter().map(|listed| listed.key.clone()).collect();
         let others = self.known().others(objects);
         let read = self.read_all(others).await?;
+        let missing = self.known().missing(&present, &unreadable);
+        let missing = self.read_missing(missing).await?;
         let _turn = self.line.lock().await;
-        let changed = self.known().learn(&present, &unreadable, read);
+        let changed = self.known().learn(&present, &unreadable, read, missing);
         self.log.absorb(changed);
         Ok(())
+    }
+
+    /// Asks for those that a list has left out: it may have been made while they were replaced, and only what is not there
+    /// when it is asked for by its name is gone.
+    async fn read_missing(
+        &self,
+        missing: Vec<Arc<str>>,
+    ) -> Result<Vec<(Arc<str>, Reading<P::Version>)>, StoreError> {
+        let reading = stream::iter(missing).map(|key| async move {
+            let reading = self.place.read(&key).await;
+            reading.map(|reading| (key, reading))
+        });
+        reading.buffer_unordered(P::READERS).try_collect().await
     }
 
     /// Reads them, several at once. What a look has read that then failed is not read again.
@@ -93,12 +113,18 @@ impl<V: Clone + PartialEq> Known<V> {
         present: &HashSet<Arc<str>>,
         unreadable: &[(Arc<str>, String)],
         read: Vec<Read<V>>,
+        missing: Vec<(Arc<str>, Reading<V>)>,
     ) -> Vec<Written> {
         let mut changed = Vec::new();
         for (listed, reading) in read {
             if !self.touched.contains(&listed.key) {
                 let version = listed.is_settled.then_some(listed.version);
                 changed.extend(self.take(listed.key, version, reading));
+            }
+        }
+        for (key, reading) in missing {
+            if !self.touched.contains(&key) {
+                changed.extend(self.take(key, None, reading));
             }
         }
         let unreadable: HashSet<&str> = unreadable
@@ -109,17 +135,34 @@ impl<V: Clone + PartialEq> Known<V> {
             })
             .collect();
         self.named.retain(|name| present.contains(name) || unreadable.contains(&**name));
+        changed
+    }
+
+    /// The keys that are known and were not listed, although they could have been.
+    fn missing(&self, present: &HashSet<Arc<str>>, unreadable: &[(Arc<str>, String)]) -> Vec<Arc<str>> {
+        let unreadable: HashSet<&str> = unreadable.iter().map(|(name, _)| &**name).collect();
         let is_kept = |key: &Arc<str>| {
             let is_unreadable =
                 unreadable.contains(&**key) || ancestors(key).any(|above| unreadable.contains(above));
             present.contains(key) || self.touched.contains(key) || is_unreadable
         };
-        let gone: Vec<_> = self.objects.keys().filter(|key| !is_kept(key)).cloned().collect();
-        for key in gone {
-            self.objects.remove(&key);
-            changed.push(Written::gone(key));
+        self.objects.keys().filter(|key| !is_kept(key)).cloned().collect()
+    }
+
+    /// What cannot be read stays as it was; of a store that starts, nobody knows how that was, and clients would take it for
+    /// deleted.
+    pub(super) fn check_start(&self) -> Result<(), StoreError> {
+        match self.named.iter().min() {
+            None => Ok(()),
+            Some(name) => {
+                let text = format!(
+                    "{} of it cannot be read, such as `{}` (the log says why): let this user read it, or take it away",
+                    self.named.len(),
+                    shown(name)
+                );
+                Err(StoreError::Unavailable(text.into()))
+            }
         }
-        changed
     }
 
     /// Takes in what was read of an object, and returns what may differ from the log.

@@ -77,7 +77,8 @@ impl Address {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match (name, value) {
             ("endpoint", _) => {
-                if value.rsplit('/').next().is_some_and(|host| host.contains('@')) {
+                // Here, since an address is shown.
+                if value.contains('@') {
                     return Err(
                         "the endpoint holds a password: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                             .to_owned(),
@@ -153,6 +154,7 @@ mod tests {
             ("s3://b//a", "is like a key"),
             ("s3://b/a/../c", "is like a key"),
             ("s3://b?endpoint=http://u:p@h", "holds a password"),
+            ("s3://b?endpoint=http://u:p@h/", "holds a password"),
             ("s3://b?style=x", "path or virtual"),
             ("s3://b?insecure=1", "true or false"),
             ("s3://b?poll=1ms", "at least 100ms"),

@@ -184,6 +184,11 @@ fn base(endpoint: &str, bucket: &str, is_virtual: bool, is_insecure: bool) -> Re
         (Some(scheme @ ("http" | "https")), Some(authority)) => (scheme, authority),
         _ => return Err(wrong("an endpoint begins with https://")),
     };
+    if authority.as_str().contains('@') {
+        return Err(OpenError::Endpoint(
+            "holds a user or a password: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+        ));
+    }
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let is_loopback =
         host == "localhost" || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());

@@ -60,10 +60,11 @@ impl Failure {
         }
     }
 
-    /// Whether the bucket asks to be asked less.
+    /// Whether the bucket asks to be asked less, and has done nothing. A mere 503 says that not: a proxy may have lost the
+    /// answer.
     fn is_busy(&self) -> bool {
-        matches!(self.status(), Some(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS))
-            || matches!(self.code(), "SlowDown" | "OperationAborted")
+        self.status() == Some(StatusCode::TOO_MANY_REQUESTS)
+            || matches!(self.code(), "SlowDown" | "ServiceUnavailable" | "OperationAborted")
     }
 
     /// Whether the same request may succeed a moment later.
