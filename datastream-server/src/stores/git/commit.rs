@@ -6,6 +6,7 @@ mod plan;
 use std::time::{Duration, SystemTime};
 
 use datastream::position::Position;
+use tokio::time::Instant;
 
 pub(super) use self::import::NOBODY;
 use self::plan::{Plan, check_room, plan, unless_it_stands};
@@ -19,10 +20,10 @@ use crate::operation::{Commit, Effect, Refused};
 use crate::retry::Pauses;
 use crate::store::{CommitError, StoreError};
 
-/// How often a commit is tried before it gives way to those who are always quicker.
-const ATTEMPTS: usize = 20;
-/// How long it waits before the next.
-const PAUSES: Pauses = Pauses::between(Duration::from_millis(20), Duration::from_secs(1));
+/// How long a commit is tried before it gives way to those who are always quicker.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long it waits before the next attempt: not much longer each time, or who lost once would lose ever after.
+const PAUSES: Pauses = Pauses::between(Duration::from_millis(10), Duration::from_millis(80));
 
 impl Branch {
     /// Makes the commit, in the turn of who has `writing`. Not to be dropped half-way.
@@ -35,7 +36,8 @@ impl Branch {
         // The revision that stood when this looked first. Until then what is known may be old, and only a commit that the
         // branch takes all the same is one.
         let mut first = None;
-        for _ in 0..ATTEMPTS {
+        let began = Instant::now();
+        while began.elapsed() < LONGEST {
             match self.decide(commit, first) {
                 Ok(Decided::Write(plan)) => {
                     let new = self.write(&plan, commit).await.map_err(writing)?;

@@ -94,15 +94,21 @@ impl Origin {
     /// Where the branch stands, as the folder knows it.
     pub(super) async fn resolve(&self) -> Result<Option<Oid>, Failure> {
         let name = self.reference();
-        let listed =
-            self.git.line(&["for-each-ref", "--format=%(objectname) %(refname)", &name], HERE).await?;
-        let mut rows = listed.lines().filter_map(|line| line.split_once(' '));
-        match rows.find(|(_, found)| *found == name) {
-            Some((oid, _)) => oid.parse().map(Some),
-            // That git passes over what it cannot read is no deletion.
-            None if self.git.folder().join(&name).is_file() => Err(Failure::Missing(name)),
-            None => Ok(None),
+        if let Some(oid) = self.listed(&name).await? {
+            return Ok(Some(oid));
         }
+        if !self.git.folder().join(&name).is_file() {
+            return Ok(None);
+        }
+        // That git passes over what it cannot read is no deletion; or it came a moment ago.
+        self.listed(&name).await?.ok_or(Failure::Missing(name)).map(Some)
+    }
+
+    async fn listed(&self, name: &str) -> Result<Option<Oid>, Failure> {
+        let listed =
+            self.git.line(&["for-each-ref", "--format=%(objectname) %(refname)", name], HERE).await?;
+        let mut rows = listed.lines().filter_map(|line| line.split_once(' '));
+        rows.find(|(_, found)| *found == name).map(|(oid, _)| oid.parse()).transpose()
     }
 
     /// Where the branch stands now; its commits are in the folder then. `known` is where it stood.
