@@ -139,7 +139,9 @@ async fn a_key_that_is_refused_is_named_and_all_others_are_written() {
 async fn of_many_that_are_refused_twenty_are_named() {
     let (made, stdout, stderr) = import(|_| Err(Status::failed_precondition("read-only")), 1).await;
     assert_eq!((made.len(), &*stdout), (0, "0 new, 0 changed, 0 equal\n"));
-    let lines: Vec<_> = stderr.lines().collect();
+    // Beside how far it is, which it says where it takes long.
+    let is_told = |line: &&str| line.starts_with("refused") || line.starts_with("error");
+    let lines: Vec<_> = stderr.lines().filter(is_told).collect();
     assert_eq!((lines.len(), lines[20]), (22, "refused: 1180 more"), "{stderr}");
 }
 
@@ -151,6 +153,6 @@ async fn a_server_that_fails_ends_it_and_it_says_how_far_it_came() {
     };
     let (made, _, stderr) = import(rule, 1).await;
     assert_eq!(made.concat(), all()[..500]);
-    assert_eq!(stderr.lines().count(), 1);
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("error")).count(), 1);
     assert!(stderr.ends_with("; 500 of 1200 are written: run it again for the others\n"), "{stderr}");
 }
