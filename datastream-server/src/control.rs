@@ -253,7 +253,7 @@ impl ControlService for Control {
 }
 
 /// Has the store look, and the feed see what it found.
-pub(crate) async fn refresh(feed: &Feed) -> Result<Position, Status> {
+async fn refresh(feed: &Feed) -> Result<Position, Status> {
     feed.store().refresh().await.map_err(|error| convert::store_failed(&error))?;
     if !feed.catch_up(REFRESH_LIMIT).await {
         return Err(convert::unavailable(

@@ -85,5 +85,6 @@ mod store_postgres;
 #[cfg(target_os = "linux")]
 mod store_s3;
 mod store_sqlite;
+mod store_words;
 mod strangers;
 mod wire;

@@ -43,7 +43,7 @@ impl Options {
         let mut options = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=').unwrap_or((pair, "")) {
-                ("poll", interval) => options.poll = super::poll_interval(interval)?,
+                ("poll", interval) => options.poll = super::interval("poll", interval)?,
                 (other, _) => return Err(format!("file has no option {other:?}; it has poll")),
             }
         }

@@ -31,17 +31,17 @@ mod sweep;
 #[cfg(any(feature = "directory", feature = "git"))]
 mod types_file;
 
-/// The shortest interval at which a store is looked at.
-#[cfg(any(feature = "directory", feature = "object"))]
-const SHORTEST_POLL: std::time::Duration = std::time::Duration::from_millis(100);
+/// The shortest interval that an option of a store may say.
+#[cfg(any(feature = "directory", feature = "git", feature = "object"))]
+const SHORTEST: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// An interval at which a store is looked at, as in `?poll=5s`.
-#[cfg(any(feature = "directory", feature = "object"))]
-fn poll_interval(text: &str) -> Result<std::time::Duration, String> {
+/// The interval that an option of a store says, as in `?poll=5s`.
+#[cfg(any(feature = "directory", feature = "git", feature = "object"))]
+fn interval(option: &str, text: &str) -> Result<std::time::Duration, String> {
     let interval: std::time::Duration = datastream::value::decode("duration", &text.to_owned().into())
-        .map_err(|error| format!("poll is a duration, as in ?poll=5s: {error}"))?;
-    if interval < SHORTEST_POLL {
-        return Err(format!("poll is at least {SHORTEST_POLL:?}"));
+        .map_err(|error| format!("{option} is a duration, as in ?{option}=5s: {error}"))?;
+    if interval < SHORTEST {
+        return Err(format!("{option} is at least {SHORTEST:?}"));
     }
     Ok(interval)
 }

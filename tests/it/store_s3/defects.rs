@@ -149,6 +149,7 @@ async fn d52_the_time_is_that_of_the_object_and_a_large_one_is_not_read() {
     server.bucket.plant("app/large", vec![0; 100_000_000]);
     server.bucket.plant("app/small", "1");
     let written = SystemTime::now();
+    // So that the time of the answer is another, where times are whole seconds.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     let store = open(&server, "&poll=1h").await;
     let changes = store.load().await.expect("load").changes;
@@ -183,7 +184,7 @@ async fn d54_a_push_is_conditional_and_keeps_its_type() {
     let (server, store) = served().await;
     let first = commit(&store, Operation::put("a", "int", "1")).await;
     server.tool().put("a", Some("int"), "2").await;
-    let refusal = super::refusal(&store, Operation::put("a", "int", "3").expecting(first.revision)).await;
+    let refusal = super::refused(&store, Operation::put("a", "int", "3").expecting(first.revision)).await;
     assert!(matches!(refusal, datastream_server::store::Refused::Conflict { .. }), "{refusal:?}");
     assert_eq!(server.tool().get("a").await.as_deref(), Some("2"));
     commit(&store, Operation::put("b", "duration", "5s")).await;

@@ -2,7 +2,7 @@
 
 use datastream_server::store::{Operation, Refused};
 
-use super::{commit, open, refusal, served, setting, state};
+use super::{commit, open, refused, served, setting, state};
 use crate::captured_log;
 use crate::s3::{KEY_ID, Manners, SECRET, Server};
 
@@ -22,7 +22,7 @@ async fn keys_that_are_no_settings_keep_no_other_from_being_served() {
     // They are listed, so that the feed names them, and not read.
     let listed = store.load().await.expect("load").changes;
     assert_eq!(listed.iter().filter(|change| change.too_large.is_some()).count(), 7, "{listed:?}");
-    assert_eq!(refusal(&store, Operation::put(".datastream/x", "int", "1")).await, Refused::Rules);
+    assert_eq!(refused(&store, Operation::put(".datastream/x", "int", "1")).await, Refused::Rules);
 }
 
 /// Nothing is decoded, folded or cut on the way there and back.
@@ -84,7 +84,7 @@ async fn a_bucket_that_lists_no_etags_is_followed_and_written() {
     server.tool().put("a", Some("int"), "30").await;
     let stale = super::head(&store).await.revision;
     assert!(matches!(
-        refusal(&store, Operation::put("a", "int", "4").expecting(stale)).await,
+        refused(&store, Operation::put("a", "int", "4").expecting(stale)).await,
         Refused::Conflict { .. }
     ));
     assert_eq!(state(&store).await, [setting("a", "int", "30")]);

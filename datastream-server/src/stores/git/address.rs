@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use datastream::value;
+use crate::stores::interval;
 
 /// Where the settings are, which branch of it, and how it is looked at.
 ///
@@ -43,7 +43,6 @@ pub(super) struct Remote {
 }
 
 const POLL: Duration = Duration::from_secs(5);
-const LEAST: Duration = Duration::from_millis(100);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const SCHEMES: [&str; 4] = ["https", "http", "ssh", "file"];
 
@@ -109,14 +108,6 @@ impl fmt::Display for Address {
             Place::Remote(remote) => write!(f, "git+{}", remote.url)?,
         }
         self.branch.as_ref().map_or(Ok(()), |branch| write!(f, "#{branch}"))
-    }
-}
-
-fn interval(option: &str, text: &str) -> Result<Duration, String> {
-    match value::decode("duration", &text.to_owned().into()) {
-        Ok(interval) if interval >= LEAST => Ok(interval),
-        Ok(_) => Err(format!("{option} is at least 100ms")),
-        Err(error) => Err(format!("{option} is a duration, as in ?{option}=30s: {error}")),
     }
 }
 

@@ -92,7 +92,7 @@ impl Address {
             ("style", _) => return Err("style is path or virtual".to_owned()),
             ("insecure", "true" | "false") => self.is_insecure = value == "true",
             ("insecure", _) => return Err("insecure is true or false".to_owned()),
-            ("poll", _) => self.poll = crate::stores::poll_interval(value)?,
+            ("poll", _) => self.poll = crate::stores::interval("poll", value)?,
             (other, _) => {
                 let known = "it has endpoint, region, style, insecure and poll";
                 return Err(format!("s3 has no option {other:?}; {known}"));
