@@ -1,5 +1,6 @@
 //! The front door.
 
+mod connection;
 mod files;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::status::ClientStatus;
-use crate::transport::{Grpc, Transport, server_name, shown_address};
+use crate::transport::{Access, Grpc, Transport, server_name, shown_address};
 use crate::watch::Watch;
 use crate::worker::{self, Command, Place, Worker};
 use crate::written::Written;
@@ -74,7 +75,12 @@ impl From<proto::Capability> for Capability {
 }
 
 impl Client {
-    /// A client of the server at `url`, such as `http://127.0.0.1:8080`. Returns at once and never fails.
+    /// A client of the server at `url`: `http://127.0.0.1:8080`, `https://host:8443` with the feature `tls`, or
+    /// `unix:/run/settings.sock`. Returns at once and never fails.
+    ///
+    /// Of several servers of the same settings, with commas between them, the first is followed, and when it is lost the
+    /// next, from the position where the other left off: `http://a:8080,http://b:8080`. Calls go over a connection of their
+    /// own, and have a turn of their own.
     #[must_use]
     pub fn connect(url: impl AsRef<str>) -> Self {
         Self::builder(url).connect()
@@ -86,7 +92,7 @@ impl Client {
             url: url.as_ref().to_owned(),
             limits: Limits::default(),
             client_name: String::new(),
-            token: None,
+            access: Access::default(),
             place: Place::Caller,
             wish: Wish::default(),
         }
@@ -219,7 +225,7 @@ impl Client {
     }
 
     fn start(transport: impl Transport, builder: ClientBuilder) -> Self {
-        let ClientBuilder { url, limits, client_name, token: _, place, wish } = builder;
+        let ClientBuilder { url, limits, client_name, access: _, place, wish } = builder;
         let shared = Arc::new(Shared::new());
         let (commands, received) = mpsc::unbounded_channel();
         let session = Session::new(limits.clone(), client_name);
@@ -242,18 +248,19 @@ pub struct ClientBuilder {
     url: String,
     limits: Limits,
     client_name: String,
-    token: Option<String>,
+    access: Access,
     place: Place,
     wish: Wish,
 }
 
 impl std::fmt::Debug for ClientBuilder {
-    /// Shows the address escaped and cut, and neither a password nor the token.
+    /// Shows the address escaped and cut, and neither a password nor a token nor a key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("url", &shown_address(&self.url))
             .field("limits", &self.limits)
             .field("client_name", &shown(&self.client_name).to_string())
+            .field("access", &self.access)
             .field("place", &self.place)
             .field("wish", &self.wish)
             .finish()
@@ -276,13 +283,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Says with every call who this is, as `authorization: Bearer TOKEN`. It is of visible ASCII characters; anything else
-    /// is shown by [`status`](Client::status), as a bad address is. Without TLS everybody on the way can read it.
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
-        self
-    }
-
     /// Runs the client outside of the caller's tokio runtime, for applications that block theirs: on one thread
     /// that all such clients of the process share.
     pub fn own_thread(mut self) -> Self {
@@ -293,7 +293,7 @@ impl ClientBuilder {
     /// Makes the client. Returns at once and never fails.
     #[must_use]
     pub fn connect(self) -> Client {
-        let transport = Grpc::new(&self.url, self.token.as_deref(), self.limits.clone());
+        let transport = Grpc::new(&self.url, self.access.clone(), self.limits.clone());
         Client::start(transport, self)
     }
 

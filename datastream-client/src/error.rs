@@ -13,6 +13,10 @@ pub enum Disconnect {
     /// The address is none: correct it.
     #[error("the address of the server cannot be used: {0}")]
     BadAddress(String),
+    /// The token, or what TLS needs, cannot be had: a file that cannot be read, a function of the application that
+    /// failed. Nothing was sent. Put it right; it is tried again.
+    #[error("the credentials cannot be used: {0}")]
+    Credentials(String),
     /// No connection: the network, the host or the server is not there. Nothing was sent.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
@@ -41,6 +45,8 @@ pub enum Disconnect {
         code: &'static str,
         /// What it said, escaped and cut.
         text: String,
+        /// How long it asks to be left alone, if it says so.
+        retry_after: Option<Duration>,
     },
     /// The server broke a rule of the contract.
     #[error("the server broke the contract: {0}")]
@@ -51,15 +57,24 @@ pub enum Disconnect {
 }
 
 impl Disconnect {
-    /// Whether waiting will hardly help: the address is none, or the server answers UNAUTHENTICATED,
-    /// PERMISSION_DENIED or UNIMPLEMENTED. The client tries again all the same, since what is wrong with a server may be
-    /// put right; only an address stays as bad as it is.
+    /// Whether waiting will hardly help: the address is none, the credentials cannot be had, or the server answers
+    /// UNAUTHENTICATED, PERMISSION_DENIED or UNIMPLEMENTED. The client tries again all the same, if more and more slowly up
+    /// to five minutes where it is refused, since what is wrong may be put right; only an address stays as bad as it is.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::BadAddress(_) | Self::Credentials(_)) || self.is_refusal()
+    }
+
+    /// Whether the server does not want this client, whatever it asks.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if REFUSALS.contains(code))
+    }
+
+    /// How long the server asks to be left alone.
+    pub(crate) fn retry_after(&self) -> Duration {
         match self {
-            Self::BadAddress(_) => true,
-            Self::Refused { code, .. } => FATAL.contains(code),
-            _ => false,
+            Self::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
         }
     }
 
@@ -70,7 +85,7 @@ impl Disconnect {
 }
 
 /// The codes by which a server refuses a client, and not a request.
-const FATAL: [&str; 3] = ["UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"];
+const REFUSALS: [&str; 3] = ["UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"];
 
 /// Why there is no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -284,7 +299,9 @@ pub enum CallError {
 impl From<Disconnect> for CallError {
     fn from(why: Disconnect) -> Self {
         match why {
-            Disconnect::BadAddress(_) | Disconnect::Unreachable(_) => Self::Unreachable(Arc::new(why)),
+            Disconnect::BadAddress(_) | Disconnect::Credentials(_) | Disconnect::Unreachable(_) => {
+                Self::Unreachable(Arc::new(why))
+            }
             _ => Self::Failed(Arc::new(why)),
         }
     }

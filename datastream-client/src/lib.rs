@@ -67,6 +67,8 @@ mod shared;
 mod snapshot;
 mod status;
 mod telemetry;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "testing")]
 pub mod transport;
 #[cfg(not(feature = "testing"))]
@@ -94,5 +96,7 @@ pub use prefix::{Change, Entries};
 pub use server_status::ServerStatus;
 pub use snapshot::{Held, Snapshot};
 pub use status::{ClientStatus, Origin, Peer, Refusal, State, Status};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use watch::{Cached, Loaded, LoadedOr, Watch, WatchOr};
 pub use written::{Seen, Written};

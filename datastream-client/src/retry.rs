@@ -5,10 +5,17 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 
+use crate::error::Disconnect;
+
 /// The first wait.
 const BASE: Duration = Duration::from_millis(500);
 /// The longest wait.
 const CAP: Duration = Duration::from_secs(30);
+/// The longest wait for a server that lets this client not in, or is none: asking more often changes nothing. It is not
+/// longer, because what an operator puts right should be well again in minutes.
+const REFUSED_CAP: Duration = Duration::from_secs(300);
+/// How long a server may keep a client away.
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// The first and the longest wait of those who want to write the same key: the time of a commit, and of a few dozen.
 const CONTENDED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// For how long a stream must have been healthy, after its state was complete, to begin anew.
@@ -63,6 +70,34 @@ impl Retry {
     }
 }
 
+/// When a server is tried again, by why it was lost.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    failures: Retry,
+    refusals: Retry,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { failures: Retry::default(), refusals: Retry::between(BASE, REFUSED_CAP) }
+    }
+}
+
+impl Pace {
+    /// The next wait. `random` is from 0 to 1. A server that says when to come back says it to many: what is added to that
+    /// is random.
+    pub(crate) fn next(&mut self, why: &Disconnect, random: f64) -> Duration {
+        let retry = if why.is_refusal() { &mut self.refusals } else { &mut self.failures };
+        why.retry_after().min(LONGEST_DELAY) + retry.next(random)
+    }
+
+    /// Begins anew with the first wait.
+    pub(crate) fn reset(&mut self) {
+        self.failures.reset();
+        self.refusals.reset();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +112,27 @@ mod tests {
     #[test]
     fn half_of_a_wait_is_fixed() {
         assert_eq!(Retry::default().next(0.0), BASE / 2);
+    }
+
+    #[test]
+    fn a_refusal_is_asked_again_at_the_same_pace_and_then_ever_more_slowly_and_never_given_up() {
+        let refused = Disconnect::Refused { code: "UNAUTHENTICATED", text: String::new(), retry_after: None };
+        let mut pace = Pace::default();
+        let waits: Vec<_> = (0..12).map(|_| pace.next(&refused, 1.0).as_millis()).collect();
+        assert_eq!(waits[..3], [500, 1000, 2000]);
+        assert_eq!(waits[8..], [128_000, 256_000, 300_000, 300_000]);
+        assert_eq!(pace.next(&Disconnect::Ended, 1.0), BASE, "another failure has a count of its own");
+    }
+
+    #[test]
+    fn a_server_says_when_to_come_back_but_not_for_ever() {
+        let after = |seconds| Disconnect::Refused {
+            code: "UNAVAILABLE",
+            text: String::new(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        assert_eq!(Pace::default().next(&after(7), 0.0), Duration::from_secs(7) + BASE / 2);
+        assert_eq!(Pace::default().next(&after(1 << 40), 1.0), LONGEST_DELAY + BASE);
     }
 
     #[test]

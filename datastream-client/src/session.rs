@@ -28,7 +28,7 @@ use datastream::limit;
 
 use crate::config::Limits;
 use crate::error::Disconnect;
-use crate::retry::Retry;
+use crate::retry::Pace;
 use crate::snapshot::Snapshot;
 use contact::{Probing, Syncing};
 pub use event::{Answer, Changed, Event, Input, Link, Opening, Output, Step, StreamId};
@@ -67,7 +67,7 @@ pub struct Session {
     open_at: Option<Duration>,
     /// Before when no call is made, whatever is watched and left: what failed last is not asked in a loop.
     not_before: Duration,
-    retry: Retry,
+    pace: Pace,
     /// When the server last confirmed what is shown, and how long it could not ask its store then.
     confirmed: Option<(Duration, Duration)>,
     last_id: StreamId,
@@ -95,7 +95,7 @@ impl Session {
             believed_until: Duration::ZERO,
             open_at: None,
             not_before: Duration::ZERO,
-            retry: Retry::default(),
+            pace: Pace::default(),
             confirmed: None,
             last_id: 0,
         }
@@ -287,8 +287,8 @@ impl Session {
 
     /// Nothing is followed any more, or could be: the next attempt is made after a wait.
     fn retreat(&mut self, now: Duration, random: f64, why: Disconnect, out: &mut Vec<Output>) {
+        self.not_before = now + self.pace.next(&why, random);
         out.push(Output::Link(Link::Lost(Arc::new(why))));
-        self.not_before = now + self.retry.next(random);
         self.open_at = Some(self.not_before);
     }
 

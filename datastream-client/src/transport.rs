@@ -1,10 +1,13 @@
-//! The calls of the contract. With `address.rs`, all of the client that names tonic.
+//! The calls of the contract. With what is below it, all of the client that names tonic.
 
 mod address;
 mod bearer;
+mod connector;
 mod failure;
+mod server;
+#[cfg(feature = "tls")]
+mod tls;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::position::Position;
@@ -16,11 +19,10 @@ use datastream::proto::{
 };
 use datastream::{header, limit};
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryFutureExt as _};
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -28,16 +30,12 @@ use crate::config::Limits;
 use crate::error::{CallError, Disconnect};
 use crate::session::{Answer, Opening};
 use crate::status::Peer;
-use address::Address;
 pub(crate) use address::{server_name, shown_address};
-use bearer::Bearer;
+pub(crate) use bearer::Token;
+pub(crate) use connector::Connector;
+pub(crate) use server::Access;
+use server::{Lane, Server, Servers};
 
-/// How often a quiet connection is pinged, and how long it may take to answer. Streams of our servers have their
-/// heartbeats, and calls their deadlines; this is for those of the original. gRPC servers end a connection that is
-/// pinged more often than each five minutes while they send nothing.
-const PING: (Duration, Duration) = (Duration::from_secs(330), Duration::from_secs(10));
-/// How soon, how often and how many times the peer's system is asked for a sign of life, which no server counts.
-const TCP_KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(5), 3);
 /// What a deadline on the wire can say, and more than anybody waits.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Above what a server of ours sends, so that one of another kind is not refused for a little more.
@@ -84,59 +82,37 @@ pub trait Transport: Send + 'static {
 /// gRPC over HTTP/2. It must be used inside a tokio runtime.
 ///
 /// Streams have a connection of their own: calls never wait behind a state that is being received. A
-/// reconnect makes a new one, which asks DNS anew, and does not trust one that may be dead without knowing it.
+/// reconnect makes a new one, to the next server if there are several: it asks DNS anew, and does not trust one that may be
+/// dead without knowing it.
 pub(crate) struct Grpc {
-    address: Result<Address, Disconnect>,
-    bearer: Result<Bearer, Disconnect>,
+    servers: Result<Servers, Disconnect>,
     limits: Limits,
-    stream: Option<Server>,
-    calls: Option<Server>,
-}
-
-/// A connection, and the name of who is at its other end.
-#[derive(Clone)]
-struct Server {
-    channel: Channel,
-    bearer: Bearer,
-    name: Arc<str>,
+    stream: Lane,
+    calls: Lane,
 }
 
 impl Grpc {
-    pub(crate) fn new(url: &str, token: Option<&str>, limits: Limits) -> Self {
-        let (address, bearer) = (Address::parse(url), Bearer::new(token));
-        Self { address, bearer, limits, stream: None, calls: None }
-    }
-
-    fn connect(&self) -> Result<Server, Disconnect> {
-        let Address { endpoint, name } = self.address.as_ref().map_err(Clone::clone)?;
-        let endpoint = endpoint.clone().connect_timeout(self.limits.connect).tcp_nodelay(true);
-        let endpoint = endpoint.http2_keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
-        let (idle, interval, retries) = TCP_KEEPALIVE;
-        let endpoint = endpoint.tcp_keepalive(Some(idle)).tcp_keepalive_interval(Some(interval));
-        let channel = endpoint.tcp_keepalive_retries(Some(retries)).connect_lazy();
-        let bearer = self.bearer.clone()?;
-        Ok(Server { channel, bearer, name: name.as_str().into() })
+    pub(crate) fn new(addresses: &str, access: Access, limits: Limits) -> Self {
+        let servers = Servers::new(addresses, access, limits.connect);
+        Self { servers, limits, stream: Lane::default(), calls: Lane::default() }
     }
 
     fn stream_server(&mut self, reconnect: bool) -> Result<Server, Disconnect> {
-        match &self.stream {
-            Some(server) if !reconnect => Ok(server.clone()),
-            _ => Ok(self.stream.insert(self.connect()?).clone()),
+        if reconnect {
+            self.stream.leave();
         }
+        self.servers.as_ref().map(|servers| self.stream.server(servers)).map_err(Clone::clone)
     }
 
     fn call_server(&mut self) -> Result<Server, Disconnect> {
-        match &self.calls {
-            Some(server) => Ok(server.clone()),
-            None => Ok(self.calls.insert(self.connect()?).clone()),
-        }
+        self.servers.as_ref().map(|servers| self.calls.server(servers)).map_err(Clone::clone)
     }
 
     /// Makes a call for the application, which ends in time.
     fn call<Q, A: Send + 'static, F>(
         &mut self,
-        request: Q,
-        call: impl FnOnce(Server, Request<Q>) -> F + Send + 'static,
+        message: Q,
+        call: impl FnOnce(Channel, Request<Q>) -> F + Send + 'static,
     ) -> Reply<Response<A>>
     where
         Q: Send + 'static,
@@ -145,36 +121,30 @@ impl Grpc {
         let server = self.call_server();
         let limit = self.limits.sync;
         let answer = async move {
-            let mut request = Request::new(request);
-            request.set_timeout(limit.min(LONGEST_DEADLINE));
             let server = server?;
-            call(server.clone(), request).await.map_err(|status| server.call_error(&status))
+            let (channel, mut request) = server.ready(message).await?;
+            request.set_timeout(limit.min(LONGEST_DEADLINE));
+            call(channel, request).await.map_err(|status| server.call_error(&status))
         };
         within(limit, answer).boxed()
     }
 }
 
-impl Server {
-    fn client(&self) -> DataServiceClient<InterceptedService<Channel, Bearer>> {
-        let client = DataServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone());
-        client.max_decoding_message_size(RECEIVE_BYTES)
-    }
+fn data(channel: Channel) -> DataServiceClient<Channel> {
+    DataServiceClient::new(channel).max_decoding_message_size(RECEIVE_BYTES)
+}
 
-    fn control(&self) -> ControlServiceClient<InterceptedService<Channel, Bearer>> {
-        let client = ControlServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone());
-        client.max_decoding_message_size(RECEIVE_BYTES)
-    }
+fn control(channel: Channel) -> ControlServiceClient<Channel> {
+    ControlServiceClient::new(channel).max_decoding_message_size(RECEIVE_BYTES)
 }
 
 impl Transport for Grpc {
-    fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Answer> {
+    fn sync(&mut self, message: DataRequest) -> BoxFuture<'static, Answer> {
         let server = self.stream_server(false);
-        async move {
-            let server = match server {
-                Ok(server) => server,
-                Err(why) => return Answer { is_current: false, state: Err(why) },
-            };
-            match server.client().sync(request).await {
+        let answer = async move {
+            let server = server?;
+            let (channel, request) = server.ready(message).await?;
+            Ok(match data(channel).sync(request).await {
                 Ok(answer) => {
                     Answer { is_current: is_current(answer.metadata()), state: Ok(answer.into_inner()) }
                 }
@@ -182,9 +152,11 @@ impl Transport for Grpc {
                     let why = server.unanswered(&status);
                     Answer { is_current: is_current(status.metadata()), state: Err(why) }
                 }
-            }
-        }
-        .boxed()
+            })
+        };
+        answer
+            .map(|answer| answer.unwrap_or_else(|why| Answer { is_current: false, state: Err(why) }))
+            .boxed()
     }
 
     fn probe(&mut self, reconnect: bool) -> BoxFuture<'static, Result<Peer, Disconnect>> {
@@ -192,8 +164,9 @@ impl Transport for Grpc {
         async move {
             let server = server?;
             // The original knows no pages, and sends its whole list.
-            let request = ListCapabilitiesRequest { page_size: 1, page_token: String::new() };
-            match server.client().list_capabilities(request).await {
+            let message = ListCapabilitiesRequest { page_size: 1, page_token: String::new() };
+            let (channel, request) = server.ready(message).await?;
+            match data(channel).list_capabilities(request).await {
                 Ok(answer) if is_current(answer.metadata()) => Ok(Peer::Current),
                 Ok(_) => Ok(Peer::Original),
                 Err(status) if is_current(status.metadata()) => Ok(Peer::Current),
@@ -203,49 +176,51 @@ impl Transport for Grpc {
         .boxed()
     }
 
-    fn subscribe(&mut self, request: DataRequest) -> BoxStream<'static, Signal> {
+    fn subscribe(&mut self, message: DataRequest) -> BoxStream<'static, Signal> {
         match self.stream_server(false) {
-            Ok(server) => signals(server, request).boxed(),
-            Err(why) => futures_util::stream::iter([Signal::Ended(why)]).boxed(),
+            Ok(server) => signals(server, message).boxed(),
+            Err(why) => ended(why),
         }
     }
 
     fn read(&mut self, request: DataRequest) -> Reply<DataResponse> {
-        let answer = self.call(request, |server, request| async move { server.client().sync(request).await });
+        let answer = self.call(request, |channel, request| async move { data(channel).sync(request).await });
         answer.map_ok(Response::into_inner).boxed()
     }
 
-    fn push(&mut self, data: Data) -> Reply<Option<Position>> {
-        let answer = self.call(data, |server, data| async move { server.client().push_update(data).await });
+    fn push(&mut self, pushed: Data) -> Reply<Option<Position>> {
+        let answer =
+            self.call(pushed, |channel, request| async move { data(channel).push_update(request).await });
         answer.map_ok(|answer| read_position(answer.metadata())).boxed()
     }
 
     fn list(&mut self, request: ListCapabilitiesRequest) -> Reply<ListCapabilitiesResponse> {
         let answer = self
-            .call(request, |server, request| async move { server.client().list_capabilities(request).await });
+            .call(request, |channel, request| async move { data(channel).list_capabilities(request).await });
         answer.map_ok(Response::into_inner).boxed()
     }
 
     fn commit(&mut self, request: CommitRequest) -> Reply<Option<Position>> {
         let answer =
-            self.call(request, |server, request| async move { server.control().commit(request).await });
+            self.call(request, |channel, request| async move { control(channel).commit(request).await });
         answer.map_ok(|answer| answer.into_inner().position.map(known_position)).boxed()
     }
 
     fn history(&mut self, request: HistoryRequest) -> Reply<HistoryResponse> {
         let answer =
-            self.call(request, |server, request| async move { server.control().history(request).await });
+            self.call(request, |channel, request| async move { control(channel).history(request).await });
         answer.map_ok(Response::into_inner).boxed()
     }
 
     fn status(&mut self) -> Reply<StatusResponse> {
         let answer = self
-            .call(StatusRequest {}, |server, request| async move { server.control().status(request).await });
+            .call(StatusRequest {}, |channel, request| async move { control(channel).status(request).await });
         answer.map_ok(Response::into_inner).boxed()
     }
 
     fn renew(&mut self) {
-        (self.stream, self.calls) = (None, None);
+        self.stream.drop_connection();
+        self.calls.leave();
     }
 }
 
@@ -258,9 +233,13 @@ async fn within<T>(
 }
 
 /// The life of one stream: at most one `Opened`, messages, one `Ended`.
-fn signals(server: Server, request: DataRequest) -> impl Stream<Item = Signal> + Send {
+fn signals(server: Server, message: DataRequest) -> impl Stream<Item = Signal> + Send {
     let opening = async move {
-        match server.client().subscribe(request).await {
+        let (channel, request) = match server.ready(message).await {
+            Ok(ready) => ready,
+            Err(why) => return ended(why),
+        };
+        match data(channel).subscribe(request).await {
             Ok(answer) => {
                 let headers = answer.metadata();
                 let opening = Opening { is_current: is_current(headers), heartbeat: read_heartbeat(headers) };
@@ -269,14 +248,18 @@ fn signals(server: Server, request: DataRequest) -> impl Stream<Item = Signal> +
                     Ok(message) => Signal::Received(message),
                     Err(status) => Signal::Ended(server.disconnect(&status)),
                 });
-                let end = futures_util::stream::iter([Signal::Ended(Disconnect::Ended)]);
-                futures_util::stream::iter([opened]).chain(messages).chain(end).boxed()
+                stream::iter([opened]).chain(messages).chain(ended(Disconnect::Ended)).boxed()
             }
-            Err(status) => futures_util::stream::iter([Signal::Ended(server.unanswered(&status))]).boxed(),
+            Err(status) => ended(server.unanswered(&status)),
         }
     };
     // A stream that failed is not asked again; the worker drops it at its first end.
-    futures_util::stream::once(opening).flatten()
+    stream::once(opening).flatten()
+}
+
+/// A stream that is over.
+fn ended(why: Disconnect) -> BoxStream<'static, Signal> {
+    stream::iter([Signal::Ended(why)]).boxed()
 }
 
 /// Whether an answer names our protocol, as each one of a server of this project does.

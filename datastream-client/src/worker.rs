@@ -347,7 +347,7 @@ impl<T: Transport> Worker<T> {
     fn show(&self, link: Link) {
         let before = self.shared.link.load();
         match (&before.link, &link) {
-            (Link::Lost(before), Link::Lost(why)) if before == why => {}
+            (Link::Lost(before), Link::Lost(why)) if before.to_string() == why.to_string() => {}
             (_, Link::Lost(why)) if **why == Disconnect::Closed => {
                 tracing::info!("the settings client is closed")
             }

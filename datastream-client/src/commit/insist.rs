@@ -47,7 +47,7 @@ impl Client {
                 Some(doubt) if matches!(error, CallError::Unreachable(_)) => doubt,
                 _ => error,
             };
-            let wait = retry.next(fastrand::f64());
+            let wait = retry_after(&error) + retry.next(fastrand::f64());
             if !deadline.allows(wait) {
                 return Err(error);
             }
@@ -64,6 +64,14 @@ impl Client {
         let (reply, answer) = oneshot::channel();
         self.send(command(reply))?;
         answer.await.map_err(|_| CallError::Interrupted)?
+    }
+}
+
+/// How long the server asks to be left alone.
+fn retry_after(error: &CallError) -> Duration {
+    match error {
+        CallError::Failed(why) => why.retry_after(),
+        _ => Duration::ZERO,
     }
 }
 

@@ -10,12 +10,9 @@ use datastream::proto::{self, DataRequest, DataResponse, Phase};
 use super::stream::{Heard, Stream};
 use super::{COLLECT, Changed, Link, Opening, Output, Session, StreamId, texts};
 use crate::error::Disconnect;
-use crate::retry::HEALTHY;
+use crate::retry::{HEALTHY, LONGEST_DELAY};
 use crate::snapshot::Snapshot;
 use crate::status::Peer;
-
-/// How long a server may keep a client away when it drains.
-const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 
 impl Session {
     pub(super) fn opened(&mut self, now: Duration, id: StreamId, opening: Opening) {
@@ -40,7 +37,7 @@ impl Session {
             Ok(Heard::Delivery(phase, changed)) => self.moved(now, id, Some(phase), changed, out),
             Ok(Heard::Drain(delay)) => {
                 self.drop_stream(now, random, id, Disconnect::Draining, out);
-                self.not_before = self.not_before.max(now + delay.min(LONGEST_DRAIN));
+                self.not_before = self.not_before.max(now + delay.min(LONGEST_DELAY));
                 self.open_at = self.open_at.map(|at| at.max(self.not_before));
             }
             Err(rule) => {
@@ -106,12 +103,12 @@ impl Session {
         let is = |stream: &mut Stream| stream.id == id;
         let Some(ended) = self.live.take_if(is).or_else(|| self.joining.take_if(is)) else { return };
         self.credit(now, &ended);
-        let why = Arc::new(why);
-        out.push(if self.live.is_none() { Output::Link(Link::Lost(why)) } else { Output::Trouble(why) });
         if self.joining.is_none() {
-            self.not_before = now + self.retry.next(random);
+            self.not_before = now + self.pace.next(&why, random);
             self.open_at = Some(self.not_before);
         }
+        let why = Arc::new(why);
+        out.push(if self.live.is_none() { Output::Link(Link::Lost(why)) } else { Output::Trouble(why) });
     }
 
     /// Ends a stream from this side.
@@ -130,7 +127,7 @@ impl Session {
     /// A stream that was healthy for long clears the record of failures.
     pub(super) fn credit(&mut self, now: Duration, stream: &Stream) {
         if stream.complete.is_some_and(|complete| now >= complete + HEALTHY) {
-            self.retry.reset();
+            self.pace.reset();
         }
     }
 

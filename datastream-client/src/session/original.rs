@@ -16,7 +16,7 @@ use datastream::proto::{Data, DataRequest, DataResponse};
 
 use super::{Changed, Link, Opening, Output, Session, StreamId};
 use crate::error::Disconnect;
-use crate::retry::{HEALTHY, Retry};
+use crate::retry::{HEALTHY, Pace};
 use crate::snapshot::{Held, Snapshot};
 use crate::status::Peer;
 
@@ -42,7 +42,7 @@ struct Entry {
     values: BTreeMap<Arc<str>, Arc<Held>>,
     /// When its stream said something first; `None` while it did not, and when it ended.
     answered: Option<Duration>,
-    retry: Retry,
+    pace: Pace,
 }
 
 impl Original {
@@ -76,12 +76,12 @@ impl Original {
     }
 
     /// Waits before an entry whose stream ended is asked for again.
-    fn wait(&mut self, now: Duration, random: f64, selector: &Selector) {
+    fn wait(&mut self, now: Duration, random: f64, selector: &Selector, why: &Disconnect) {
         let entry = self.entries.entry(selector.clone()).or_default();
         if is_healthy(entry.answered.take(), now) {
-            entry.retry.reset();
+            entry.pace.reset();
         }
-        self.waiting.insert(selector.clone(), now + entry.retry.next(random));
+        self.waiting.insert(selector.clone(), now + entry.pace.next(why, random));
     }
 
     /// Makes room for one more entry: only what nobody wants is given up. Returns the stream to close.
@@ -227,7 +227,7 @@ impl Session {
         if !self.wanted.contains_selector(&entry) {
             return original.forget(&entry);
         }
-        original.wait(now, random, &entry);
+        original.wait(now, random, &entry, &why);
         let mut applied = Snapshot::clone(&self.applied);
         applied.interrupt(now, &entry);
         self.apply(applied, Changed::Keys(Vec::new()), out);
@@ -245,7 +245,7 @@ impl Session {
         let Some(original) = self.original.take() else { return };
         out.extend(original.streams.into_keys().map(Output::Close));
         if is_healthy(original.answered, now) {
-            self.retry.reset();
+            self.pace.reset();
         }
         if !self.wanted.is_empty() {
             self.retreat(now, random, why, out);

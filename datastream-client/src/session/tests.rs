@@ -105,7 +105,7 @@ fn the_first_reconnect_waits() {
 
 #[test]
 fn a_stream_that_ended_with_whatever_status_is_a_disconnect() {
-    let refused = Disconnect::Refused { code: "UNIMPLEMENTED", text: String::new() };
+    let refused = Disconnect::Refused { code: "UNIMPLEMENTED", text: String::new(), retry_after: None };
     for why in [Disconnect::Ended, Disconnect::Unreachable(String::new()), refused] {
         let (mut machine, live) = Machine::live(["a"]);
         let outputs = machine.step(Event::Ended(live, why.clone()));
@@ -496,7 +496,8 @@ fn a_join_that_fails_says_why_and_the_live_stream_goes_on() {
     let (mut machine, live) = Machine::live(["a"]);
     machine.watch("b");
     let joining = machine.wait(10).open().expect("a stream that joins");
-    let why = Disconnect::Refused { code: "RESOURCE_EXHAUSTED", text: "too many".to_owned() };
+    let why =
+        Disconnect::Refused { code: "RESOURCE_EXHAUSTED", text: "too many".to_owned(), retry_after: None };
     let outputs = machine.step(Event::Ended(joining.id, why));
     assert!(outputs.link().is_none(), "nothing is lost");
     assert!(outputs.iter().any(|output| matches!(output, Output::Trouble(_))));

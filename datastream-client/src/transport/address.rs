@@ -1,35 +1,85 @@
-//! The address of a server, as people write it.
+//! The addresses of servers, as people write them.
+
+use std::path::Path;
 
 use datastream::key::shown;
 use tonic::transport::{Endpoint, Uri};
 
 use crate::error::Disconnect;
 
+const FORM: &str = "an address is like http://host:8080";
+
 /// Where a server is: what to connect to, and how to name it in a message.
+#[derive(Clone)]
 pub(super) struct Address {
     pub(super) endpoint: Endpoint,
-    /// Host and port.
+    pub(super) way: Way,
+    /// Host and port, or the path of the socket.
     pub(super) name: String,
 }
 
+/// What is spoken on the way to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// TCP.
+    Plain,
+    /// TLS over TCP.
+    Tls,
+    /// A socket of this machine.
+    Unix,
+}
+
 impl Address {
-    /// Reads `http://host:8080`. The scheme may be left out, and white space around it is ignored.
-    pub(super) fn parse(text: &str) -> Result<Self, Disconnect> {
+    /// Reads what stands between commas: `http://a:8080,http://b:8080`.
+    pub(super) fn parse_all(text: &str) -> Result<Vec<Self>, Disconnect> {
+        text.split(',').map(Self::parse).collect()
+    }
+
+    /// Reads `http://host:8080`, `https://host` or `unix:/path`. `http://` may be left out, and white space around it is
+    /// ignored.
+    fn parse(text: &str) -> Result<Self, Disconnect> {
         let text = text.trim();
-        let uri =
-            uri(text).map_err(|rule| Disconnect::BadAddress(format!("`{}`: {rule}", shown_address(text))))?;
-        let name = uri.authority().map(ToString::to_string).unwrap_or_default();
-        Ok(Self { endpoint: Endpoint::from(uri), name })
+        read(text).map_err(|rule| Disconnect::BadAddress(format!("`{}`: {rule}", shown_address(text))))
+    }
+
+    /// Whether everybody between here and there can read what is said.
+    pub(super) fn is_open(&self) -> bool {
+        let host = self.endpoint.uri().host().unwrap_or_default();
+        let is_here = host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
+        self.way == Way::Plain && !is_here
     }
 }
 
-fn uri(text: &str) -> Result<Uri, &'static str> {
-    const FORM: &str = "an address is like http://host:8080";
-    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err("only http:// is supported so far");
+fn read(text: &str) -> Result<Address, &'static str> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket(path.strip_prefix("//").unwrap_or(path));
     }
-    let uri: Uri = format!("http://{rest}").parse().map_err(|_| FORM)?;
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let (way, scheme) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (Way::Plain, "http"),
+        "https" if cfg!(feature = "tls") => (Way::Tls, "https"),
+        "https" => return Err("https:// needs the feature `tls` of datastream-client"),
+        _ => return Err("an address begins with http://, https:// or unix:"),
+    };
+    let uri = uri(format!("{scheme}://{rest}"))?;
+    let name = uri.authority().map(ToString::to_string).unwrap_or_default();
+    Ok(Address { endpoint: Endpoint::from(uri), way, name })
+}
+
+fn socket(path: &str) -> Result<Address, &'static str> {
+    if !cfg!(unix) {
+        return Err("this system has no sockets of Unix");
+    }
+    if !Path::new(path).is_absolute() || path.contains('\0') {
+        return Err("the path of a socket begins with /");
+    }
+    let endpoint = Endpoint::from_shared(format!("unix:{path}")).map_err(|_| FORM)?;
+    Ok(Address { endpoint, way: Way::Unix, name: shown(path).to_string() })
+}
+
+fn uri(text: String) -> Result<Uri, &'static str> {
+    let uri: Uri = text.parse().map_err(|_| FORM)?;
     let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(FORM)?;
     if authority.as_str().contains('@') {
         return Err("an address has no user and no password");
@@ -51,9 +101,13 @@ pub(crate) fn shown_address(text: &str) -> String {
     shown(host).to_string()
 }
 
-/// How a file names a server: by host and port, and so without a password.
+/// How a file names a server: by host and port, and so without a password; several in the order of the alphabet, which is
+/// not that in which they are tried.
 pub(crate) fn server_name(text: &str) -> String {
-    Address::parse(text).map_or_else(|_| shown_address(text), |address| address.name)
+    let Ok(addresses) = Address::parse_all(text) else { return shown_address(text) };
+    let mut names: Vec<_> = addresses.into_iter().map(|address| address.name).collect();
+    names.sort();
+    names.join(",")
 }
 
 #[cfg(test)]
@@ -61,16 +115,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_host_and_perhaps_a_port() {
+    fn an_address_is_a_host_and_perhaps_a_port_or_a_socket() {
         let table = [
-            ("http://localhost:8080", "localhost:8080"),
-            ("http://localhost", "localhost"),
-            ("HTTP://h:1/", "h:1"),
-            (" 127.0.0.1:8080\n", "127.0.0.1:8080"),
-            ("http://[::1]:8080", "[::1]:8080"),
+            ("http://localhost:8080", "localhost:8080", Way::Plain),
+            ("http://localhost", "localhost", Way::Plain),
+            ("HTTP://h:1/", "h:1", Way::Plain),
+            (" 127.0.0.1:8080\n", "127.0.0.1:8080", Way::Plain),
+            ("http://[::1]:8080", "[::1]:8080", Way::Plain),
+            #[cfg(feature = "tls")]
+            ("HTTPS://h:1", "h:1", Way::Tls),
+            #[cfg(unix)]
+            ("unix:/run/s.sock", "/run/s.sock", Way::Unix),
+            #[cfg(unix)]
+            ("unix:///run/s.sock", "/run/s.sock", Way::Unix),
         ];
-        for (text, name) in table {
-            assert_eq!(Address::parse(text).map(|address| address.name).as_deref(), Ok(name), "{text}");
+        for (text, name, way) in table {
+            let address = Address::parse(text).map(|address| (address.name, address.way));
+            assert_eq!(address, Ok((name.to_owned(), way)), "{text}");
         }
+    }
+
+    #[test]
+    fn the_name_of_several_servers_does_not_depend_on_their_order() {
+        assert_eq!(server_name("http://b:1, http://a:1"), "a:1,b:1");
+        assert_eq!(server_name("a:1,b:1"), "a:1,b:1");
+    }
+
+    #[test]
+    fn what_leaves_this_machine_without_tls_is_open() {
+        let open = |text| Address::parse(text).map(|address| address.is_open());
+        assert_eq!(["h:1", "10.0.0.1:1", "[2001:db8::1]:1"].map(open), [Ok(true), Ok(true), Ok(true)]);
+        assert_eq!(["localhost:1", "127.0.0.9:1", "[::1]:1"].map(open), [Ok(false), Ok(false), Ok(false)]);
     }
 }

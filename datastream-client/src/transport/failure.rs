@@ -5,6 +5,7 @@ use tonic::{Code, ConnectError, Status};
 use tonic_types::StatusExt as _;
 
 use super::Server;
+use super::address::Way;
 use crate::error::{CallError, Disconnect};
 
 impl Server {
@@ -13,20 +14,31 @@ impl Server {
         let code = status.code();
         match (code, cause(status)) {
             (Code::Unavailable, Some(cause)) if never_connected(status) => {
-                Disconnect::Unreachable(format!("{}: {cause}", self.name))
+                Disconnect::Unreachable(format!("{}: {cause}", self.address.name))
             }
-            (_, Some(cause)) => Disconnect::Broken(format!("{}: {cause}", self.name)),
-            _ => Disconnect::Refused { code: code_name(code), text: shown(status.message()).to_string() },
+            (_, Some(cause)) => Disconnect::Broken(format!("{}: {cause}", self.address.name)),
+            _ => Disconnect::Refused {
+                code: code_name(code),
+                text: shown(status.message()).to_string(),
+                retry_after: status.get_details_retry_info().and_then(|info| info.retry_delay),
+            },
         }
     }
 
     /// Why a call ended to which no answer began: perhaps something else listens there.
     pub(super) fn unanswered(&self, status: &Status) -> Disconnect {
         match self.disconnect(status) {
-            Disconnect::Broken(why) => {
-                Disconnect::Broken(format!("{why} (is it a datastream server, without TLS?)"))
-            }
+            Disconnect::Broken(why) => Disconnect::Broken(format!("{why} ({})", self.question())),
             why => why,
+        }
+    }
+
+    /// What to ask oneself where something answers, and not as a server does.
+    fn question(&self) -> &'static str {
+        match self.address.way {
+            Way::Plain => "is it a datastream server? one with TLS has an address that begins with https://",
+            Way::Tls => "is it a datastream server, and does it want a certificate?",
+            Way::Unix => "is it a datastream server?",
         }
     }
 
@@ -79,10 +91,16 @@ fn never_connected(status: &Status) -> bool {
 /// answer of the server has none.
 fn cause(status: &Status) -> Option<String> {
     let mut cause = std::error::Error::source(status)?;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    loop {
+        #[cfg(feature = "tls")]
+        if let Some(text) = super::tls::explain(cause) {
+            return Some(shown(&text).to_string());
+        }
+        match cause.source() {
+            Some(deeper) => cause = deeper,
+            None => return Some(shown(&cause.to_string()).to_string()),
+        }
     }
-    Some(shown(&cause.to_string()).to_string())
 }
 
 fn code_name(code: Code) -> &'static str {

@@ -94,7 +94,7 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_id_and_body() {
     let failures = [
         CallError::TimedOut,
         nobody_there(),
-        Disconnect::Refused { code: "UNAVAILABLE", text: "later".to_owned() }.into(),
+        Disconnect::Refused { code: "UNAVAILABLE", text: "later".to_owned(), retry_after: None }.into(),
     ];
     for failure in failures {
         let (again, reply) = script.commit().await;
@@ -143,7 +143,8 @@ async fn a_commit_that_never_left_says_that_nothing_was_sent() {
 #[tokio::test(start_paused = true)]
 async fn what_the_server_refuses_is_not_sent_again() {
     let text = || "no".to_owned();
-    let failed = |code| CallError::Failed(Arc::new(Disconnect::Refused { code, text: text() }));
+    let failed =
+        |code| CallError::Failed(Arc::new(Disconnect::Refused { code, text: text(), retry_after: None }));
     let address = CallError::Unreachable(Arc::new(Disconnect::BadAddress(text())));
     for refusal in [
         CallError::Conflict { key: "a".to_owned(), revision: 7 },

@@ -87,7 +87,7 @@ async fn with_a_server_of_the_original_the_age_counts_from_the_loss() {
     let (client, mut script) = stranger();
     let n = client.watch::<i64>("n").max_age(LIMIT);
     let (_, sync) = script.sync().await;
-    let refused = Disconnect::Refused { code: "UNKNOWN", text: String::new() };
+    let refused = Disconnect::Refused { code: "UNKNOWN", text: String::new(), retry_after: None };
     assert!(sync.send(Err(refused)).is_ok(), "the client waits");
     script.probed(Ok(Peer::Original)).await;
     let stream = script.subscribe().await;
@@ -126,7 +126,7 @@ async fn a_refusal_is_an_error_of_its_handle_for_as_long_as_it_stands() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_refuses_is_fatal_is_tried_again_and_heals() {
     for code in ["UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"] {
-        let refused = || Disconnect::Refused { code, text: "no".to_owned() };
+        let refused = || Disconnect::Refused { code, text: "no".to_owned(), retry_after: None };
         assert!(refused().is_fatal());
         let (client, mut script) = client();
         let n = client.watch::<i64>("n");

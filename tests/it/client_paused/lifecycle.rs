@@ -24,7 +24,7 @@ async fn states_are_told_in_their_order_and_the_present_one_at_once() {
     assert_eq!(next().await, State::Ready);
     stream.end(Disconnect::Ended);
     assert_eq!(next().await, State::Stale);
-    let refused = Disconnect::Refused { code: "PERMISSION_DENIED", text: String::new() };
+    let refused = Disconnect::Refused { code: "PERMISSION_DENIED", text: String::new(), retry_after: None };
     script.subscribe().await.end(refused);
     assert_eq!(next().await, State::Fatal);
     let stream = script.subscribe().await;

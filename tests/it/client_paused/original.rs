@@ -13,7 +13,7 @@ use crate::scripted::{Script, Subscribed, change, resume, state, stranger};
 use crate::wire::within;
 
 fn refused() -> Disconnect {
-    Disconnect::Refused { code: "INTERNAL", text: "no such conversion".to_owned() }
+    Disconnect::Refused { code: "INTERNAL", text: "no such conversion".to_owned(), retry_after: None }
 }
 
 /// What such a server says of a key.
@@ -239,7 +239,7 @@ async fn an_unknown_server_is_asked_who_it_is_until_it_says_so() {
     let (client, mut script) = stranger();
     let n = client.watch::<i64>("n");
     script.sync().await.1.send(Err(refused())).expect("the client waits for Sync");
-    let proxy = Disconnect::Refused { code: "UNAVAILABLE", text: "502".to_owned() };
+    let proxy = Disconnect::Refused { code: "UNAVAILABLE", text: "502".to_owned(), retry_after: None };
     for _ in 0..3 {
         script.probed(Err(proxy.clone())).await;
         settle().await;

@@ -112,7 +112,11 @@ async fn a_late_key_that_cannot_join_says_why_while_the_others_are_ready() {
     let _stream = script.accept(state(5, [("n", 3, "int", "10")])).await;
     settle().await;
     let late = client.watch::<i64>("late");
-    let why = Disconnect::Refused { code: "RESOURCE_EXHAUSTED", text: "too many streams".to_owned() };
+    let why = Disconnect::Refused {
+        code: "RESOURCE_EXHAUSTED",
+        text: "too many streams".to_owned(),
+        retry_after: None,
+    };
     script.subscribe().await.end(why.clone());
     settle().await;
     assert_eq!(n.status().state, State::Ready);

@@ -199,7 +199,11 @@ impl History {
         let event = match (self.servers[call.server].as_mut().filter(|_| !fails), call.kind) {
             (None, _) => call.ended(Disconnect::Unreachable(String::new())),
             (Some(server), Kind::Sync) => {
-                let refusal = Disconnect::Refused { code: "RESOURCE_EXHAUSTED", text: String::new() };
+                let refusal = Disconnect::Refused {
+                    code: "RESOURCE_EXHAUSTED",
+                    text: String::new(),
+                    retry_after: None,
+                };
                 let state = if refused.is_some() { Err(refusal) } else { Ok(server.answer(&request)) };
                 Event::Synced(call.id, Answer { is_current: refused.unwrap_or(true), state })
             }
@@ -223,7 +227,11 @@ impl History {
             Pulled::Behind => {
                 call.line = None;
                 self.seen.note(Happening::Lag);
-                call.ended(Disconnect::Refused { code: "UNAVAILABLE", text: String::new() })
+                call.ended(Disconnect::Refused {
+                    code: "UNAVAILABLE",
+                    text: String::new(),
+                    retry_after: None,
+                })
             }
         };
         call.channel.send(at, event);

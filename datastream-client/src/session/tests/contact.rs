@@ -14,7 +14,7 @@ fn judging() -> (Machine, StreamId) {
 }
 
 fn refused() -> Disconnect {
-    Disconnect::Refused { code: "INTERNAL", text: String::new() }
+    Disconnect::Refused { code: "INTERNAL", text: String::new(), retry_after: None }
 }
 
 fn answered(machine: &mut Machine, sync: StreamId, answer: Answer) -> Vec<Output> {

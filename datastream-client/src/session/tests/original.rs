@@ -14,7 +14,7 @@ fn following<const N: usize>(keys: [&str; N]) -> (Machine, Vec<StreamId>) {
     let mut machine = Machine::watching(keys);
     machine.answers = Some(Peer::Original);
     let (sync, _) = machine.wait(10).sync().expect("Sync is called");
-    let why = Disconnect::Refused { code: "INTERNAL", text: String::new() };
+    let why = Disconnect::Refused { code: "INTERNAL", text: String::new(), retry_after: None };
     let outputs = machine.step(Event::Synced(sync, Answer { is_current: false, state: Err(why) }));
     assert!(matches!(outputs.link(), Some(Link::Live(Peer::Original))));
     let streams = outputs.opens().into_iter().map(|open| open.id).collect();

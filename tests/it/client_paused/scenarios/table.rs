@@ -57,7 +57,7 @@ pub(super) fn harmless(what: &str, odd: Vec<DataResponse>) -> Scenario {
 }
 
 fn refused(code: &'static str) -> Disconnect {
-    Disconnect::Refused { code, text: "on purpose".to_owned() }
+    Disconnect::Refused { code, text: "on purpose".to_owned(), retry_after: None }
 }
 
 pub(super) fn part(message: DataResponse) -> DataResponse {
