@@ -33,7 +33,8 @@ fn listener(answer: &'static [u8]) -> String {
 #[tokio::test]
 async fn a_bad_address_never_panics_and_names_its_rule() {
     let form = "an address is like http://host:8080";
-    let scheme = "only http:// is supported so far";
+    let scheme = "an address begins with http://, https:// or unix:";
+    let socket = "the path of a socket begins with /";
     let port = "a port is a number from 1 to 65535";
     let long = "x".repeat(1 << 20);
     let table = [
@@ -50,14 +51,18 @@ async fn a_bad_address_never_panics_and_names_its_rule() {
         ("http://\u{202e}", form),
         ("http://127.0.0.1:1\r\nx: y", form),
         (&*long, form),
-        ("https://127.0.0.1:1", scheme),
+        ("https://", form),
+        ("https://127.0.0.1:1/settings", "an address ends after its port"),
         ("ftp://127.0.0.1:1", scheme),
-        ("unix:///run/datastream", scheme),
+        ("unix:", socket),
+        ("unix:run/datastream", socket),
+        ("grpc://127.0.0.1:1", scheme),
+        ("http://127.0.0.1:1,", form),
         ("http://127.0.0.1:port", port),
         ("http://127.0.0.1:99999", port),
         ("http://127.0.0.1:0", port),
         ("http://user:hunter2@127.0.0.1:1", "an address has no user and no password"),
-        ("https://user:hunter2@127.0.0.1:1", scheme),
+        ("https://user:hunter2@127.0.0.1:1", "an address has no user and no password"),
         ("http://127.0.0.1:1/settings", "an address ends after its port"),
     ];
     for (address, rule) in table {
@@ -110,6 +115,7 @@ async fn something_else_that_listens_there_is_asked_about() {
         assert!(matches!(why, Disconnect::Broken(_)), "{why:?}");
         let text = why.to_string();
         assert!(text.starts_with(&format!("the connection broke: {address}: ")), "{text}");
-        assert!(text.ends_with("(is it a datastream server, without TLS?)"), "{text}");
+        let question = "(is it a datastream server? one with TLS has an address that begins with https://)";
+        assert!(text.ends_with(question), "{text}");
     }
 }

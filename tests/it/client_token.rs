@@ -1,14 +1,16 @@
 //! Who a client says that it is.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use datastream_client::{Client, State};
+use datastream_client::{CallError, Client, State};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
 use tonic::{Request, Status};
 
+use crate::captured_log;
 use crate::hostile;
 use crate::wire::eventually;
 
@@ -73,4 +75,64 @@ async fn a_token_that_is_none_is_shown_and_is_in_no_text() {
         let _handle = client.watch::<i64>("a");
         eventually("it is shown", || client.status().state == State::Fatal).await;
     }
+}
+
+fn said(heard: &Heard, token: &str) -> bool {
+    let token = format!("Bearer {token}");
+    heard.lock().expect("no holder panics").iter().flatten().any(|said| *said == token)
+}
+
+#[tokio::test]
+async fn a_token_that_rotates_is_read_anew_for_each_call() {
+    let (url, heard) = closed_server().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    let client = Client::builder(&url).token_file(&file).connect();
+    let _handle = client.watch::<i64>("a");
+    eventually("it is told", || client.status().last_error.is_some()).await;
+    let text = client.status().last_error.expect("it has failed").to_string();
+    assert!(text.starts_with("the credentials cannot be used: no token: ") && text.contains("No such file"));
+    assert!(matches!(client.server_status().await, Err(CallError::Unreachable(_))), "nothing was sent");
+    assert!(heard.lock().expect("no holder panics").is_empty(), "nothing is said without a token");
+    for token in ["one", "two"] {
+        std::fs::write(&file, format!("{token}\n")).expect("the folder can be written");
+        client.server_status().await.expect_err("it is not let in");
+        assert!(said(&heard, token));
+    }
+    eventually("and for each attempt to follow", || said(&heard, "two")).await;
+}
+
+#[tokio::test]
+async fn an_application_is_asked_for_a_token_where_it_may_block_and_fail() {
+    let (url, heard) = closed_server().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let ask = {
+        let asked = asked.clone();
+        move || match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("the vault is closed"),
+            1 => panic!("on purpose"),
+            n => Ok(format!("token-{n}")),
+        }
+    };
+    let client = Client::builder(&url).token_from(ask).connect();
+    let mut texts = Vec::new();
+    for _ in 0..2 {
+        let error = client.server_status().await.expect_err("there is no token");
+        texts.push(std::error::Error::source(&error).expect("it says why").to_string());
+    }
+    assert!(texts[0].ends_with("no token: the vault is closed"), "{texts:?}");
+    assert!(texts[1].ends_with("no token: the function of the application panicked"), "{texts:?}");
+    client.server_status().await.expect_err("it is not let in");
+    assert!(said(&heard, "token-2"));
+}
+
+#[tokio::test]
+async fn a_token_that_anybody_on_the_way_can_read_is_warned_of() {
+    captured_log::capture();
+    let warned = |host: &str| {
+        let name = format!("{host}:7");
+        drop(Client::builder(format!("http://{name}")).token("s3cret").connect());
+        captured_log::lines_with("without TLS").iter().any(|line| line.contains(&name))
+    };
+    assert_eq!([warned("far.invalid"), warned("127.0.0.1")], [true, false]);
 }

@@ -61,7 +61,7 @@ impl Token {
             Self::Asked(ask) => Box::new(move || ask().map_err(|error| error.to_string())),
         };
         let answer = tokio::task::spawn_blocking(asked).await;
-        let answer = answer.unwrap_or_else(|_| Err("the application's function panicked".to_owned()));
+        let answer = answer.unwrap_or_else(|_| Err("the function of the application panicked".to_owned()));
         let wrong = |why: &str| Disconnect::Credentials(format!("no token: {}", shown(why)));
         let token = answer.map_err(|why| wrong(&why))?;
         header(&token).map(Some).ok_or_else(|| wrong(RULE))

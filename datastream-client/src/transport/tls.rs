@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use datastream::key::shown;
-use rustls::{AlertDescription, CertificateError};
+use rustls::CertificateError;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::error::Disconnect;
@@ -66,6 +66,10 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
     {
         return Some(NO_TLS.to_owned());
     }
+    // HTTP/2 keeps only the text of an alert that comes after the handshake, as one for a certificate does.
+    if let Some(alert) = error.to_string().strip_prefix("received fatal alert: ") {
+        return Some(refused(alert));
+    }
     let inner = io.and_then(|io| io.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>());
     Some(match inner.or_else(|| error.downcast_ref())? {
         rustls::Error::InvalidMessage(_) => NO_TLS.to_owned(),
@@ -85,10 +89,13 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
             }
             wrong => format!("its certificate cannot be used: {wrong:?}"),
         },
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "it wants a certificate of this client, which shows none".to_owned()
-        }
-        rustls::Error::AlertReceived(alert) => format!("it refuses TLS with this client: {alert:?}"),
         other => other.to_string(),
     })
+}
+
+fn refused(alert: &str) -> String {
+    match alert {
+        "CertificateRequired" => "it wants a certificate of this client, which shows none".to_owned(),
+        alert => format!("it refuses TLS with this client: {alert}"),
+    }
 }

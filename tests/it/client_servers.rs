@@ -1,0 +1,176 @@
+//! Which server a client follows, and how it gets there.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use datastream_client::{Client, State};
+use datastream_server::stores::memory::MemoryStore;
+use datastream_server::testing::TestServer;
+use datastream_server::{Config, serve};
+use futures_util::future::join_all;
+use tokio::net::{TcpStream, UnixListener};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::hostile::Hostile;
+use crate::scripted::{resume, state};
+use crate::wire::{eventually, within};
+
+/// Nobody listens there.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+/// Two servers on one store.
+fn two_servers() -> [TestServer; 2] {
+    let store = Arc::new(MemoryStore::new());
+    let config =
+        || Config::default().heartbeat(Duration::from_secs(1)).drain_limit(Duration::from_millis(100));
+    [(); 2].map(|()| TestServer::start_with(store.clone(), config()))
+}
+
+#[tokio::test]
+async fn the_next_server_is_followed_when_one_is_lost_and_the_revision_never_goes_back() {
+    let [mut a, mut b] = two_servers();
+    a.set("n", 1_i64);
+    let client = Client::connect(format!("{},{}", a.url(), b.url()));
+    let n = client.watch::<i64>("n");
+    within("ready", n.ready()).await.expect("it is there");
+    eventually("the first is the first", || (a.subscribers(), b.subscribers()) == (1, 0)).await;
+    for round in 2..6 {
+        let (lost, next) = if round % 2 == 0 { (&mut a, &b) } else { (&mut b, &a) };
+        let before = client.status().position.expect("it has one");
+        lost.stop();
+        next.set("n", round);
+        eventually("the other server's value", || n.get() == Some(round)).await;
+        let after = client.status().position.expect("it has one");
+        assert!(after.revision > before.revision);
+        eventually("it is ready", || client.status().state == State::Ready).await;
+        assert_eq!(next.subscribers(), 1);
+        lost.restart();
+    }
+}
+
+#[tokio::test]
+async fn the_next_server_is_asked_for_what_the_last_one_had_not_sent() {
+    let (mut a, mut b) = (Hostile::start().await, Hostile::start().await);
+    let client = Client::connect(format!("{},{}", a.url(), b.url()));
+    let n = client.watch::<i64>("n");
+    let fed = a.serve(state(5, [("n", 3, "int", "10")])).await;
+    within("ready", n.ready()).await.expect("it is there");
+    fed.end(Status::unavailable("it goes"));
+    let asked = b.asked().await;
+    let resumed = asked.request.resume.clone().expect("it is announced");
+    assert_eq!((resumed.revision, &resumed.token[..]), (5, &b"here"[..]));
+    asked.accept("100").say(resume(6, [("n", 6, "int", "11")]));
+    eventually("its value", || n.get() == Some(11)).await;
+}
+
+#[tokio::test]
+async fn a_first_server_that_is_away_costs_no_wait() {
+    let server = TestServer::start().with("n", 10_i64);
+    let client = Client::connect(format!("{NOBODY},{}", server.url()));
+    let began = Instant::now();
+    let n = client.watch::<i64>("n");
+    within("ready", n.ready()).await.expect("it is there");
+    // The first of the waits is a quarter of a second at least.
+    assert!(began.elapsed() < Duration::from_millis(250) || began.elapsed() > Duration::from_secs(5));
+    assert_eq!(n.get(), Some(10));
+}
+
+#[tokio::test]
+async fn a_commit_is_made_at_the_next_server() {
+    let server = TestServer::start();
+    let client = Client::connect(format!("{NOBODY},{}", server.url()));
+    within("a commit", client.commit().put("n", 1_i64).send()).await.expect("the second takes it");
+    within("a call", client.set("n", 2_i64)).await.expect("and is the one that is asked from then on");
+}
+
+#[tokio::test]
+async fn a_bad_address_among_good_ones_is_named() {
+    let client = Client::connect(format!("{NOBODY},ftp://h,{NOBODY}"));
+    let _n = client.watch::<i64>("n");
+    eventually("it is told", || client.status().state == State::Fatal).await;
+    let text = client.status().last_error.expect("it has failed").to_string();
+    assert!(text.contains("`ftp://h`: an address begins with http://"), "{text}");
+}
+
+#[tokio::test]
+async fn a_socket_of_this_machine_is_an_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("settings.sock");
+    for form in ["unix:", "unix://"] {
+        let client = Client::connect(format!("{form}{}", path.display()));
+        let n = client.watch::<i64>("n");
+        eventually("it is told", || client.status().last_error.is_some()).await;
+        let text = client.status().last_error.expect("it has failed").to_string();
+        assert!(text.contains("settings.sock: No such file"), "{text}");
+        // Then somebody listens.
+        let listener = UnixListener::bind(&path).expect("it is free");
+        let incoming = UnixListenerStream::new(listener);
+        let store = Arc::new(MemoryStore::new());
+        let serving = tokio::spawn(serve(incoming, store, Config::default(), std::future::pending()));
+        within("a write", async { while client.set("n", 7_i64).await.is_err() {} }).await;
+        eventually("its value", || n.get() == Some(7)).await;
+        serving.abort();
+        let _ = serving.await;
+        std::fs::remove_file(&path).expect("it is there");
+    }
+}
+
+#[tokio::test]
+async fn an_application_makes_the_connections_and_is_asked_for_each_anew() {
+    let mut server = TestServer::start().with("n", 10_i64);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let connect = {
+        let (asked, address) = (asked.clone(), server.url().replace("http://", ""));
+        move |host: String| {
+            asked.lock().expect("no holder panics").push(host);
+            TcpStream::connect(address.clone())
+        }
+    };
+    // The name means nothing: it is not the system that is asked.
+    let client = Client::builder("http://settings.invalid").connector(connect).connect();
+    let n = client.watch::<i64>("n");
+    within("ready", n.ready()).await.expect("it is there");
+    let first = asked.lock().expect("no holder panics").len();
+    server.stop();
+    eventually("it is lost", || client.status().state == State::Stale).await;
+    server.restart();
+    eventually("it is back", || client.status().state == State::Ready).await;
+    let asked = asked.lock().expect("no holder panics");
+    assert!(asked.len() > first, "a name may have another address by now");
+    assert!(asked.iter().all(|host| host == "settings.invalid:80"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_server_says_when_to_come_back() {
+    let mut server = Hostile::start().await;
+    let client = server.client();
+    let _n = client.watch::<i64>("n");
+    let hint = Duration::from_millis(1500);
+    let later = ErrorDetails::with_retry_info(Some(hint));
+    server.asked().await.refuse(Status::with_error_details(Code::Unavailable, "later", later));
+    let refused = Instant::now();
+    let _asked = server.asked().await;
+    assert!(refused.elapsed() >= hint, "the first wait would be half a second at most");
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_asks_again_and_again_and_is_let_in_at_last() {
+    let codes = [Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
+    join_all(codes.map(|code| async move {
+        let mut server = Hostile::start().await;
+        let client = server.client();
+        let n = client.watch::<i64>("n");
+        let refusals = AtomicUsize::new(0);
+        while refusals.fetch_add(1, Ordering::Relaxed) < 3 {
+            server.asked().await.refuse(Status::new(code, "no"));
+            eventually("it is told", || client.status().state == State::Fatal).await;
+        }
+        let fed = server.serve(state(5, [("n", 3, "int", "10")])).await;
+        eventually("it is let in", || n.get() == Some(10) && client.status().state == State::Ready).await;
+        drop(fed);
+    }))
+    .await;
+}

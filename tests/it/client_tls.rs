@@ -1,0 +1,188 @@
+//! TLS, against an endpoint of the test's own.
+
+use std::io;
+use std::time::Duration;
+
+use datastream_client::{Client, Disconnect, State, Tls};
+use datastream_server::testing::TestServer;
+use futures_util::future::join_all;
+use tokio::net::TcpListener;
+
+use crate::captured_log;
+use crate::tls_endpoint::{Identity, Issuer, TlsEndpoint};
+use crate::wire::{DEADLINE, eventually, within};
+
+fn server() -> TestServer {
+    TestServer::start().with("n", 10_i64)
+}
+
+async fn reads_ten(client: &Client) {
+    let n = client.watch::<i64>("n");
+    within("ready", n.ready()).await.expect("it is there");
+    assert_eq!(n.get(), Some(10));
+    within("a call", client.set("other", 1_i64)).await.expect("calls go over TLS too");
+}
+
+#[tokio::test]
+async fn a_client_trusts_the_issuer_that_it_is_given() {
+    let (server, issuer, folder) = (server(), Issuer::new(), tempfile::tempdir().expect("a folder"));
+    let config = issuer.identity(&["localhost", "127.0.0.1"]).config(None);
+    let endpoint = TlsEndpoint::start(&server.url(), config).await;
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, issuer.pem()).expect("the folder can be written");
+    for tls in [Tls::default().ca_pem(issuer.pem()), Tls::default().ca_file(file)] {
+        for host in ["localhost", "127.0.0.1"] {
+            reads_ten(&Client::builder(endpoint.url(host)).tls(tls.clone()).connect()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_can_be_expected_that_is_not_that_of_the_address() {
+    let (server, issuer) = (server(), Issuer::new());
+    let config = issuer.identity(&["settings.example"]).config(None);
+    let endpoint = TlsEndpoint::start(&server.url(), config).await;
+    let tls = Tls::default().ca_pem(issuer.pem()).server_name("settings.example");
+    reads_ten(&Client::builder(endpoint.url("127.0.0.1")).tls(tls).connect()).await;
+}
+
+#[tokio::test]
+async fn a_client_shows_its_certificate_to_a_server_that_asks() {
+    let (server, issuer, folder) = (server(), Issuer::new(), tempfile::tempdir().expect("a folder"));
+    let config = issuer.identity(&["localhost"]).config(Some(&issuer));
+    let endpoint = TlsEndpoint::start(&server.url(), config).await;
+    let mine = issuer.identity(&["me"]);
+    let (certificate, key) = mine.write(folder.path());
+    let tls = || Tls::default().ca_pem(issuer.pem());
+    let given = tls().identity_pem(mine.certificate.clone(), mine.key.clone());
+    for tls in [given, tls().identity_files(certificate, key)] {
+        reads_ten(&Client::builder(endpoint.url("localhost")).tls(tls).connect()).await;
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_put_right_heal_a_client_that_runs() {
+    let (server, issuer, folder) = (server(), Issuer::new(), tempfile::tempdir().expect("a folder"));
+    let endpoint =
+        TlsEndpoint::start(&server.url(), issuer.identity(&["localhost"]).config(Some(&issuer))).await;
+    let (file, mine) = (folder.path().join("ca.pem"), issuer.identity(&["me"]));
+    // First a file that is not there, then a wrong pair, as while files are replaced one by one.
+    let (certificate, key) =
+        Identity { certificate: mine.certificate.clone(), key: issuer.identity(&["other"]).key }
+            .write(folder.path());
+    let tls = Tls::default().ca_file(&file).identity_files(certificate, key);
+    let client = Client::builder(endpoint.url("localhost")).tls(tls).connect();
+    let n = client.watch::<i64>("n");
+    says(&client, &["the credentials cannot be used: TLS: ", "ca.pem: No such file"]).await;
+    std::fs::write(&file, issuer.pem()).expect("the folder can be written");
+    says(&client, &["the credentials cannot be used: TLS: ", "KeyMismatch"]).await;
+    mine.write(folder.path());
+    eventually("it is well", || n.get() == Some(10) && n.status().state == State::Ready).await;
+}
+
+/// Waits until the client says something with all of these.
+async fn says(client: &Client, parts: &[&str]) -> String {
+    let text = || client.status().last_error.map(|why| why.to_string()).unwrap_or_default();
+    let said = async {
+        while !parts.iter().all(|part| text().contains(part)) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(DEADLINE, said).await;
+    assert!(in_time.is_ok(), "it does not say {parts:?} but: {}", text());
+    text()
+}
+
+/// A newcomer's mistake: its address, what is trusted, and what is said of it.
+struct Mistake {
+    name: &'static str,
+    url: String,
+    tls: Tls,
+    said: &'static str,
+}
+
+#[tokio::test]
+async fn each_mistake_gets_one_line_that_says_what_to_do_and_is_tried_again() {
+    captured_log::capture();
+    let (server, issuer, other) = (server(), Issuer::new(), Issuer::new());
+    let trusting = || Tls::default().ca_pem(issuer.pem());
+    let behind = server.url();
+    let endpoint = |config| TlsEndpoint::start(&behind, config);
+    let right = endpoint(issuer.identity(&["localhost"]).config(None)).await;
+    let expired = endpoint(issuer.identity_between(&["localhost"], 1990, 2000).config(None)).await;
+    let early = endpoint(issuer.identity_between(&["localhost"], 3000, 4000).config(None)).await;
+    let asking = endpoint(issuer.identity(&["localhost"]).config(Some(&issuer))).await;
+    let mut without_h2 = issuer.identity(&["localhost"]).config(None);
+    without_h2.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let without_h2 = endpoint(without_h2).await;
+    let stranger = other.identity(&["me"]);
+    let plain = server.url().replace("http://127.0.0.1", "https://localhost");
+    let tls_said_plain = right.url("localhost").replace("https", "http");
+    let mistake = |name, url: String, tls, said| Mistake { name, url, tls, said };
+    let mistakes = [
+        mistake("TLS to plaintext", plain, trusting(), "an address without it begins with http://"),
+        mistake("plaintext to TLS", tls_said_plain, trusting(), "an address that begins with https://"),
+        mistake("an issuer of one's own", right.url("localhost"), Tls::default(), "is not trusted"),
+        mistake("another name", right.url("127.0.0.1"), trusting(), "for another name than that of"),
+        mistake("expired", expired.url("localhost"), trusting(), "its certificate has expired"),
+        mistake("not yet valid", early.url("localhost"), trusting(), "is the clock of this machine right?"),
+        mistake("no certificate", asking.url("localhost"), trusting(), "wants a certificate of this client"),
+        mistake(
+            "a stranger's certificate",
+            asking.url("localhost"),
+            trusting().identity_pem(stranger.certificate, stranger.key),
+            "it refuses TLS with this client: ",
+        ),
+        mistake("no HTTP/2", without_h2.url("localhost"), trusting(), "it refuses TLS with this client: "),
+        mistake("a key as root", right.url("localhost"), Tls::default().ca_pem("KEY"), "has no certificate"),
+        mistake("no port", "https://".to_owned(), trusting(), "an address is like"),
+    ];
+    join_all(mistakes.map(check)).await;
+}
+
+async fn check(Mistake { name, url, tls, said }: Mistake) {
+    let client = Client::builder(&url).tls(tls).client_name(name).connect();
+    let _n = client.watch::<i64>("n");
+    let text = says(&client, &[said]).await;
+    assert!(text.len() < 300 && !text.contains('\n'), "{name}: {text}");
+    let lines = || captured_log::lines_with(&text).len();
+    eventually(&format!("a line of the log for {name}"), || lines() >= 1).await;
+    let port = url.rsplit_once(':').map(|(_, port)| port.to_owned());
+    if let Some(why) = client.status().last_error.filter(|why| !matches!(**why, Disconnect::BadAddress(_))) {
+        assert!(port.is_none_or(|port| text.contains(&port) || text.contains("TLS: ")), "{name}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn a_mistake_is_told_once_however_often_it_is_made() {
+    captured_log::capture();
+    let (server, issuer) = (server(), Issuer::new());
+    let expired = issuer.identity_between(&["localhost"], 1990, 2000).config(None);
+    let endpoint = TlsEndpoint::start(&server.url(), expired).await;
+    let client =
+        Client::builder(endpoint.url("localhost")).tls(Tls::default().ca_pem(issuer.pem())).connect();
+    let _n = client.watch::<i64>("n");
+    eventually("four attempts", || endpoint.accepted() >= 4).await;
+    let text = says(&client, &["its certificate has expired"]).await;
+    assert_eq!(captured_log::lines_with(&text).len(), 1);
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_ends_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("https://{}", listener.local_addr().expect("it is bound"));
+    let limits = datastream_client::Limits::default().connect(Duration::from_millis(200));
+    let client = Client::builder(url).limits(limits).connect();
+    let _n = client.watch::<i64>("n");
+    // They are accepted by the system, and nobody answers.
+    let mut silent = Vec::new();
+    let two: io::Result<()> = within("a second attempt", async {
+        for _ in 0..3 {
+            silent.push(listener.accept().await?.0);
+        }
+        Ok(())
+    })
+    .await;
+    two.expect("they are accepted");
+    says(&client, &["the server cannot be reached: "]).await;
+}
