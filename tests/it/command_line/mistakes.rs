@@ -41,10 +41,20 @@ fn each_mistake_gets_one_line_with_its_remedy() {
 #[test]
 fn an_address_that_is_none_is_a_mistake() {
     let mut transcript = Transcript::begin();
-    for url in ["", "http://", "localhost:99999", "https://localhost:8080", "http://me:secret@localhost:1"] {
+    for url in ["", "http://", "localhost:99999", "grpc://localhost:8080", "http://me:secret@localhost:1"] {
         transcript.run(&["--url", url, "list"]);
     }
     transcript.end("addresses");
+}
+
+#[test]
+fn credentials_that_cannot_be_had_are_a_mistake() {
+    let mut transcript = Transcript::begin();
+    for flags in [["--token-file", "/no/token"], ["--ca-file", "/no/ca"], ["--cert-file", "/no/certificate"]]
+    {
+        transcript.run(&["--url", "https://127.0.0.1:1", flags[0], flags[1], "list"]);
+    }
+    transcript.end("credentials");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::output::Format;
 const AFTER_HELP: &str = "\
 The server is the one that --url names, or DATASTREAM_URL, or the file config.toml in the folder datastream of your
 configuration ($XDG_CONFIG_HOME, or ~/.config), as in: url = \"http://127.0.0.1:8080\". Without any of them it is
-http://127.0.0.1:8080. The token is that of --token, or DATASTREAM_TOKEN, or, for the server of the file, its token = \"...\".
+http://127.0.0.1:8080. The token is that of --token, or of --token-file, or, for the server of the file, its token = \"...\".
 
 On a terminal the output is a table; elsewhere it is plain: columns divided by tabs, without a header, with \\n, \\t and \\\\
 for what would break a line. NO_COLOR turns colours off.
@@ -22,7 +22,22 @@ Exit codes: 0 done, 1 not done, 2 a mistake in what was asked for, 3 no connecti
 #[derive(Parser)]
 #[command(name = "datastream", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// The server, such as http://127.0.0.1:8080.
+    /// How to write what is asked for; by default a table on a terminal, and plain elsewhere.
+    #[arg(short, long, value_enum, value_name = "FORMAT", global = true)]
+    pub(crate) output: Option<Format>,
+
+    #[command(flatten)]
+    pub(crate) way: Way,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// How the server is reached, and as whom.
+#[derive(Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Way {
+    /// The server, such as http://127.0.0.1:8080, https://host or unix:/path; several with commas between them.
     #[arg(long, env = "DATASTREAM_URL", hide_env_values = true, value_name = "URL", global = true)]
     pub(crate) url: Option<String>,
 
@@ -30,12 +45,21 @@ pub(crate) struct Cli {
     #[arg(long, env = "DATASTREAM_TOKEN", hide_env_values = true, value_name = "TOKEN", global = true)]
     pub(crate) token: Option<String>,
 
-    /// How to write what is asked for; by default a table on a terminal, and plain elsewhere.
-    #[arg(short, long, value_enum, value_name = "FORMAT", global = true)]
-    pub(crate) output: Option<Format>,
+    /// A file with the token, which is read for each call.
+    #[arg(long, env = "DATASTREAM_TOKEN_FILE", hide_env_values = true, value_name = "FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
 
-    #[command(subcommand)]
-    pub(crate) verb: Verb,
+    /// The issuers that are trusted with https://, in the PEM format; by default those of the system.
+    #[arg(long, env = "DATASTREAM_CA_FILE", hide_env_values = true, value_name = "FILE", global = true)]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// A certificate to show with https://, in the PEM format; with --key-file.
+    #[arg(long, env = "DATASTREAM_CERT_FILE", hide_env_values = true, value_name = "FILE", global = true)]
+    pub(crate) cert_file: Option<PathBuf>,
+
+    /// The key of --cert-file.
+    #[arg(long, env = "DATASTREAM_KEY_FILE", hide_env_values = true, value_name = "FILE", global = true)]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,36 +2,46 @@
 
 use std::path::{Path, PathBuf};
 
+use datastream_client::{Client, ClientBuilder, Tls};
+
+use crate::args::Way;
 use crate::failure::Failure;
 use crate::misuse;
 
 /// Where a server listens unless it is told otherwise.
 const DEFAULT: &str = "http://127.0.0.1:8080";
 
+/// The server that is meant. What was given goes before what the file says. Where the address is given the file is not
+/// read: the token there is for the server there.
+pub(crate) fn server(way: Way) -> Result<ClientBuilder, Failure> {
+    let file = if way.url.is_some() { Config::default() } else { Config::load()? };
+    let url = way.url.or(file.url).unwrap_or_else(|| DEFAULT.to_owned());
+    let mut tls = Tls::default();
+    if let Some(path) = way.ca_file {
+        tls = tls.ca_file(path);
+    }
+    tls = match (way.cert_file, way.key_file) {
+        (Some(certificate), Some(key)) => tls.identity_files(certificate, key),
+        (None, None) => tls,
+        _ => return Err(misuse("--cert-file and --key-file belong together".to_owned())),
+    };
+    let server = Client::builder(url).tls(tls);
+    Ok(match (way.token, way.token_file, file.token) {
+        (Some(token), ..) => server.token(token),
+        (None, Some(path), _) => server.token_file(path),
+        (None, None, Some(token)) => server.token(token),
+        (None, None, None) => server,
+    })
+}
+
 /// What the configuration file may say.
 #[derive(Default)]
-pub(crate) struct Config {
+struct Config {
     url: Option<String>,
     token: Option<String>,
 }
 
 impl Config {
-    /// What was given goes before what the file says. Where the address is given the file is not read: the token there is
-    /// for the server there.
-    pub(crate) fn of(url: Option<String>, token: Option<String>) -> Result<Self, Failure> {
-        let file = if url.is_some() { Self::default() } else { Self::load()? };
-        Ok(Self { url: url.or(file.url), token: token.or(file.token) })
-    }
-
-    /// The address of the server.
-    pub(crate) fn url(&self) -> &str {
-        self.url.as_deref().unwrap_or(DEFAULT)
-    }
-
-    pub(crate) fn token(&self) -> Option<&str> {
-        self.token.as_deref()
-    }
-
     fn load() -> Result<Self, Failure> {
         let Some(path) = path() else { return Ok(Self::default()) };
         match std::fs::read_to_string(&path) {

@@ -31,7 +31,6 @@ use clap::{CommandFactory as _, Parser as _};
 use datastream_client::{CallError, Client, Limits};
 
 use args::{Cli, Verb};
-use config::Config;
 use failure::{Code, Failure};
 use output::{Output, escaped, say};
 
@@ -60,13 +59,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         clap_complete::generate(shell, &mut Cli::command(), "datastream", &mut script);
         return Output::new(cli.output).raw(&script);
     }
-    let config = Config::of(cli.url, cli.token)?;
-    let server =
-        Client::builder(config.url()).client_name("datastream (command line)").limits(limits(&cli.verb));
-    let server = match config.token() {
-        Some(token) => server.token(token),
-        None => server,
-    };
+    let server = config::server(cli.way)?.client_name("datastream (command line)").limits(limits(&cli.verb));
     // It connects when it is used.
     let client = server.clone().connect();
     let mut output = Output::new(cli.output);
