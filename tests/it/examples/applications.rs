@@ -1,0 +1,38 @@
+//! The examples of whole applications, by the figures that they print.
+
+use super::Program;
+
+/// The whole numbers in a line.
+fn numbers(line: &str) -> Vec<u64> {
+    line.split(|letter: char| !letter.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+#[test]
+fn axum_service_follows_its_settings_under_load_and_no_request_fails() {
+    let mut program = Program::start("axum_service", &[]);
+    let mut look = |after: &str| {
+        program.says(after);
+        let line = program.says("crowd: ");
+        let [in_flight, accepted, later] = numbers(&line)[..] else { panic!("three numbers: {line}") };
+        assert!(accepted > 0, "{line}");
+        (in_flight, accepted, later, line)
+    };
+    let (in_flight, ..) = look("pool_size: 4");
+    assert!(in_flight <= 4, "{in_flight}");
+    let (in_flight, ..) = look("operator: pool_size = 16");
+    assert!((5..=16).contains(&in_flight), "{in_flight}");
+    let (in_flight, ..) = look("operator: pool_size = 2");
+    assert!(in_flight <= 2, "{in_flight}");
+    let (_, _, later, line) = look("operator: pool_size = 16");
+    assert_eq!(later, 0, "the first rate holds back nobody");
+    assert!(line.ends_with("the answer is old"), "{line}");
+    // The rate, what may come at once, and what was accepted just before the count began.
+    let (_, accepted, later, _) = look("operator: rate_limit = 50");
+    assert!(accepted <= 80 && later > 0, "{accepted}, {later}");
+    let (.., line) = look("operator: new_code = true");
+    assert!(line.ends_with("the answer is new"), "{line}");
+    program.says("operator: pool_size = 0");
+    program.says("refused, the pool stays at 16");
+    program.says("0 requests failed");
+    assert!(program.ends().success());
+}
