@@ -52,3 +52,18 @@ fn exchange_rates_shows_a_slow_screen_fewer_updates_and_the_last_tick_of_each_sy
     assert!(updates < ticks && updates <= 100 * looks, "{updates} updates in {looks} looks");
     assert!(!program.said.iter().any(|line| line.contains('\r')), "no terminal, no tricks");
 }
+
+#[test]
+fn notification_subscribers_miss_no_event_and_handle_none_twice() {
+    let mut program = Program::start("notification_subscribers", &[]);
+    program.says("pager: is gone, after 40 events");
+    program.says("publisher: events 41 to 80");
+    program.says("pager: was back, and has handled 80 events");
+    program.says("server: is killed");
+    program.says("server: is back");
+    for name in ["mail", "audit", "pager"] {
+        program.says(&format!("{name}: 120 events handled, 0 missed, 0 twice"));
+    }
+    program.says("server: keeps 60 of 120 events");
+    assert!(program.ends().success());
+}
