@@ -25,7 +25,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// How many events there will be.
 const EVENTS: u64 = 120;
 /// How many of them are kept.
-const KEPT: u64 = 60;
+const KEPT: u64 = 100;
 const PACE: Duration = Duration::from_millis(10);
 /// For how long the server is dead.
 const DEAD: Duration = Duration::from_millis(300);

@@ -64,6 +64,6 @@ fn notification_subscribers_miss_no_event_and_handle_none_twice() {
     for name in ["mail", "audit", "pager"] {
         program.says(&format!("{name}: 120 events handled, 0 missed, 0 twice"));
     }
-    program.says("server: keeps 60 of 120 events");
+    program.says("server: keeps 100 of 120 events");
     assert!(program.ends().success());
 }
