@@ -25,10 +25,10 @@ const QUOTES: [&str; 10] = ["USD", "JPY", "CNY", "HKD", "SGD", "INR", "KRW", "MX
 /// The symbol that is drawn.
 const DRAWN: &str = "rates/EURUSD";
 
-const TICKS: usize = 5_000;
+const TICKS: usize = 3_000;
 /// A commit has so many ticks, and there is one in each beat.
-const TOGETHER: usize = 10;
-const BEAT: Duration = Duration::from_millis(10);
+const TOGETHER: usize = 20;
+const BEAT: Duration = Duration::from_millis(20);
 /// Between two looks at the screen.
 const LOOK: Duration = Duration::from_millis(250);
 /// For what should take milliseconds.

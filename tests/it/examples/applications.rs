@@ -41,15 +41,17 @@ fn axum_service_follows_its_settings_under_load_and_no_request_fails() {
 fn exchange_rates_shows_a_slow_screen_fewer_updates_and_the_last_tick_of_each_symbol() {
     let mut program = Program::start("exchange_rates", &[]);
     program.says("rates/EURUSD ");
-    let ticks = numbers(&program.says("publisher: "))[0];
+    let [ticks, a_second] = numbers(&program.says("publisher: "))[..] else { panic!("two numbers") };
     let deliveries = numbers(&program.says("reader: "))[0];
     program.says("reader: the newest value was ");
     let [updates, looks] = numbers(&program.says("screen: "))[..] else { panic!("two numbers") };
     program.says("all 100 symbols show the last tick");
     assert!(program.ends().success());
-    assert_eq!(ticks, 5_000);
-    assert!((1..=ticks / 10).contains(&deliveries), "a delivery is of one commit at least: {deliveries}");
-    assert!(updates < ticks && updates <= 100 * looks, "{updates} updates in {looks} looks");
+    assert_eq!(ticks, 3_000);
+    assert!((1..=ticks / 20).contains(&deliveries), "a delivery is of one commit at least: {deliveries}");
+    // Where the publisher gets no time, the screen is not slow.
+    assert!(updates < ticks || a_second < 600, "{updates} updates of {ticks} ticks, {a_second} a second");
+    assert!(updates <= 100 * looks, "{updates} updates in {looks} looks");
     assert!(!program.said.iter().any(|line| line.contains('\r')), "no terminal, no tricks");
 }
 
