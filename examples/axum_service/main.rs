@@ -72,7 +72,7 @@ async fn main() -> Result<(), Failure> {
     let operator = Operator { client: Client::connect(server.url()), service, crowd: Crowd::start(address) };
     operator.change_everything().await?;
     if stay {
-        println!("\nIt stays until Ctrl-C, at http://{address}. Change a setting from another terminal:\n");
+        println!("\nIt stays until Ctrl-C. Change a setting from another terminal:\n");
         println!("  cargo run --example updater -- {} service/new_code false\n", server.url());
         tokio::signal::ctrl_c().await?;
     }
@@ -151,6 +151,9 @@ impl Operator {
         self.set("pool_size", 0_i64).await?;
         self.until(|service| service.settings.status().refusal.is_some()).await?;
         println!("service:  refused, the pool stays at {}", self.service.settings.get().pool_size);
+        // Settings of one struct are taken together: with a bad one among them, no other would change either.
+        self.set("pool_size", 16_i64).await?;
+        self.until(|service| service.settings.status().refusal.is_none()).await?;
         println!("{} requests failed", self.crowd.failed());
         Ok(())
     }

@@ -38,6 +38,19 @@ fn axum_service_follows_its_settings_under_load_and_no_request_fails() {
 }
 
 #[test]
+fn axum_service_stays_and_takes_changes_from_outside() {
+    let mut program = Program::start("axum_service", &["--stay"]);
+    program.says("It stays until Ctrl-C");
+    let command = program.says("--example updater -- ");
+    let arguments: Vec<_> = command.split_whitespace().skip_while(|word| !word.starts_with("http")).collect();
+    let mut updater = Program::start("updater", &arguments);
+    assert!(updater.ends().success(), "{:#?}", updater.said);
+    program.says("new_code: false");
+    program.interrupt();
+    assert!(program.ends().success());
+}
+
+#[test]
 fn exchange_rates_shows_a_slow_screen_fewer_updates_and_the_last_tick_of_each_symbol() {
     let mut program = Program::start("exchange_rates", &[]);
     program.says("rates/EURUSD ");
