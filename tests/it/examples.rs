@@ -1,5 +1,7 @@
 //! The examples, as a reader of the README runs them: as programs.
 
+mod applications;
+
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
