@@ -40,8 +40,8 @@ const SEEDED: &str = ".datastream/seeded";
 pub async fn open(address: &Address) -> Result<Arc<dyn Store>, OpenError> {
     let client = Client::of(address)?;
     let failed = |failure: Failure| OpenError::of(&client.base, &client.region, &failure);
-    client.list(&format!("{}{OWN}", address.prefix)).await.map_err(failed)?;
-    let own = format!("{}{OWN}probe-{:016x}", address.prefix, fastrand::u64(..));
+    let own = format!("{}{OWN}", address.prefix);
+    client.list(&own).await.map_err(failed)?;
     let conditions = probe::probe(&client, &own).await.map_err(failed)?;
     match &conditions {
         Conditions::Kept => {}
