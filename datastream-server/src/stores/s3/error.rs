@@ -40,10 +40,8 @@ impl Failure {
     pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, text: &[u8]) -> Self {
         let body: Body = quick_xml::de::from_reader(text).unwrap_or_default();
         let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
-        let region = region.map(str::to_owned).or(body.region);
-        // In one line, whatever a server of whatever make says.
-        let message = body.message.split_whitespace().collect::<Vec<_>>().join(" ");
-        Self::Answer { status, code: body.code, message: message.chars().take(200).collect(), region }
+        let region = region.or(body.region.as_deref()).map(|region| line(region, 100));
+        Self::Answer { status, code: line(&body.code, 100), message: line(&body.message, 200), region }
     }
 
     pub(super) fn status(&self) -> Option<StatusCode> {
@@ -154,6 +152,12 @@ fn root(error: &HttpError) -> String {
     causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
+/// In one line, and so many characters at most, whatever a server of whatever make says.
+fn line(text: &str, most: usize) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|letter| !letter.is_control()).take(most).collect()
+}
+
 fn dash(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
@@ -223,4 +227,35 @@ fn remedy(region: &str, failure: &Failure) -> String {
         (_, None) => "check the endpoint, with http:// or https://, and that it can be reached from here",
     };
     remedy.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: StatusCode, text: &str) -> Failure {
+        Failure::of_answer(status, &HeaderMap::new(), text.as_bytes())
+    }
+
+    #[test]
+    fn what_a_bucket_says_is_one_short_line() {
+        let long = "x\u{1b}[31m\n ".repeat(1000);
+        let text =
+            format!("<Error><Code>{long}</Code><Message>{long}</Message><Region>{long}</Region></Error>");
+        let failure = answer(StatusCode::BAD_REQUEST, &text);
+        let said = format!("{failure} {}", OpenError::of("b", "r", &failure));
+        assert!(said.len() < 1000 && !said.contains(char::is_control), "{said}");
+    }
+
+    /// Such as of a proxy, behind which it may have been done.
+    #[test]
+    fn only_who_says_that_it_is_busy_has_done_nothing() {
+        let mere = answer(StatusCode::SERVICE_UNAVAILABLE, "");
+        assert!(mere.may_pass() && matches!(mere.into_denied(), Denied::Unknown(_)));
+        for code in ["SlowDown", "ServiceUnavailable"] {
+            let text = format!("<Error><Code>{code}</Code></Error>");
+            let busy = answer(StatusCode::SERVICE_UNAVAILABLE, &text);
+            assert!(busy.may_pass() && matches!(busy.into_denied(), Denied::Busy(_)), "{code}");
+        }
+    }
 }
