@@ -85,9 +85,9 @@ impl Bucket {
         if name.is_empty() || name.ends_with('/') || self.reserves(&name) {
             return None;
         }
-        let (bytes, time) = (entry.bytes, entry.modified);
+        let (bytes, time, is_settled) = (entry.bytes, entry.modified, entry.is_settled);
         let version = Version { e_tag: entry.e_tag, modified: Some(time), bytes };
-        Some(Listed { key: name.into(), version, is_settled: true, bytes, time })
+        Some(Listed { key: name.into(), version, is_settled, bytes, time })
     }
 
     async fn change(&self, request: Request<'_>) -> Result<Answer, Denied> {

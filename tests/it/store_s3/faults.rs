@@ -212,7 +212,7 @@ async fn a_caller_who_leaves_leaves_nothing_half() {
     assert_eq!(state(&store).await, told);
 }
 
-/// An object of which only the metadata changed has the ETag of before.
+/// An object of which only the metadata changed has the ETag of before, and in the same second its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_the_metadata_alone_is_seen() {
     let (server, store) = served().await;
