@@ -110,8 +110,8 @@ impl Folder {
     pub(super) fn read(&self, key: &str) -> Result<Reading<Version>, StoreError> {
         let root = self.root()?;
         let tree = Tree::at(&root);
-        let types = self.types(&tree).map_err(|error| self.unavailable(types_file::NAME, &error))?;
-        Ok(tree.read(key, types.type_of(key)))
+        let read = tree.read(key, || Ok(self.types(&tree)?.type_of(key)));
+        read.map_err(|error| self.unavailable(types_file::NAME, &error))
     }
 
     /// The types as the file has them now; the last good ones while it cannot be read.

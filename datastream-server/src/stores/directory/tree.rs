@@ -136,18 +136,34 @@ impl<'r> Tree<'r> {
         }
     }
 
-    /// The file at `key`, as an object of that type.
-    pub(super) fn read(&self, key: &str, value_type: Arc<str>) -> Reading<Version> {
-        match self.contents(key) {
-            Ok(None) => Reading::Absent,
-            Err(error) => Reading::Unreadable(error.to_string()),
-            Ok(Some((stamp, bytes))) => Reading::There(Object {
-                stored: bytes.map(|value| Stored { value: value.into(), value_type: value_type.clone() }),
-                bytes: stamp.bytes,
-                time: stamp.modified,
-                version: Version { stamp, value_type },
-            }),
+    /// The file at `key`, as an object of the type that `type_of` finds. Who writes both begins with the type: so one that is
+    /// found after the value, which still stands then, is that of the value, but for the moment between the two.
+    ///
+    /// # Errors
+    ///
+    /// That of `type_of`.
+    pub(super) fn read(
+        &self,
+        key: &str,
+        type_of: impl Fn() -> io::Result<Arc<str>>,
+    ) -> io::Result<Reading<Version>> {
+        for _ in 0..ATTEMPTS {
+            let (stamp, bytes) = match self.contents(key) {
+                Ok(None) => return Ok(Reading::Absent),
+                Err(error) => return Ok(Reading::Unreadable(error.to_string())),
+                Ok(Some(found)) => found,
+            };
+            let value_type = type_of()?;
+            if self.stamp(key).is_ok_and(|now| now == Some(stamp)) {
+                return Ok(Reading::There(Object {
+                    stored: bytes.map(|value| Stored { value: value.into(), value_type: value_type.clone() }),
+                    bytes: stamp.bytes,
+                    time: stamp.modified,
+                    version: Version { stamp, value_type },
+                }));
+            }
         }
+        Ok(Reading::Unreadable(changing().to_string()))
     }
 
     /// What is in the file at `key`, if that is not too much, with the stamp that it had all the while.
@@ -173,8 +189,12 @@ impl<'r> Tree<'r> {
                 return Ok(Some((before, Some(bytes))));
             }
         }
-        Err(io::Error::new(ErrorKind::ResourceBusy, "it changes while it is read"))
+        Err(changing())
     }
+}
+
+fn changing() -> io::Error {
+    io::Error::new(ErrorKind::ResourceBusy, "it changes while it is read")
 }
 
 /// Whether nothing has this name, or can have.
@@ -200,4 +220,44 @@ pub(super) fn sync(folder: &Dir) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(super) fn sync(_: &Dir) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use cap_std::ambient_authority;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Reads a file that somebody replaces, once, before its type is found (`is_before`) or after.
+    fn read_while_both_change(is_before: bool) -> (Vec<u8>, Arc<str>) {
+        let folder = TempDir::new().expect("a folder");
+        let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).expect("it is there");
+        root.write("a", "old").expect("written");
+        let is_new = Cell::new(false);
+        let change = || {
+            if !is_new.replace(true) {
+                root.write("draft", "new").and_then(|()| root.rename("draft", &root, "a")).expect("replaced");
+            }
+        };
+        let reading = Tree::at(&root).read("a", || {
+            if is_before {
+                change();
+            }
+            let found = if is_new.get() { "new" } else { "old" };
+            change();
+            Ok(found.into())
+        });
+        let Ok(Reading::There(Object { stored: Some(stored), .. })) = reading else { panic!("{reading:?}") };
+        (stored.value.to_vec(), stored.value_type)
+    }
+
+    #[test]
+    fn a_value_and_its_type_that_change_while_they_are_read_are_of_one_time() {
+        for is_before in [true, false] {
+            assert_eq!(read_while_both_change(is_before), (b"new".to_vec(), "new".into()), "{is_before}");
+        }
+    }
 }
