@@ -9,6 +9,8 @@
 mod commit;
 mod look;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

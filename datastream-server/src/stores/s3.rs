@@ -40,8 +40,8 @@ const SEEDED: &str = ".datastream/seeded";
 pub async fn open(address: &Address) -> Result<Arc<dyn Store>, OpenError> {
     let client = Client::of(address)?;
     let failed = |failure: Failure| OpenError::of(&client.base, &client.region, &failure);
-    client.list(&format!("{}{OWN}", address.prefix)).await.map_err(failed)?;
-    let own = format!("{}{OWN}probe-{:016x}", address.prefix, fastrand::u64(..));
+    let own = format!("{}{OWN}", address.prefix);
+    client.list(&own).await.map_err(failed)?;
     let conditions = probe::probe(&client, &own).await.map_err(failed)?;
     match &conditions {
         Conditions::Kept => {}
@@ -85,9 +85,9 @@ impl Bucket {
         if name.is_empty() || name.ends_with('/') || self.reserves(&name) {
             return None;
         }
-        let (bytes, time) = (entry.bytes, entry.modified);
+        let (bytes, time, is_settled) = (entry.bytes, entry.modified, entry.is_settled);
         let version = Version { e_tag: entry.e_tag, modified: Some(time), bytes };
-        Some(Listed { key: name.into(), version, is_settled: true, bytes, time })
+        Some(Listed { key: name.into(), version, is_settled, bytes, time })
     }
 
     async fn change(&self, request: Request<'_>) -> Result<Answer, Denied> {

@@ -134,12 +134,18 @@ impl Bucket {
         lock(&self.objects).insert(key.to_owned(), held);
     }
 
-    /// Gives an object another type, and leaves what it holds.
+    /// Has all that is there be written a minute ago, so that a list says for sure whether it is another since.
+    pub(crate) fn settle(&self) {
+        for held in lock(&self.objects).values_mut() {
+            held.modified = SystemTime::now() - Duration::from_secs(60);
+        }
+    }
+
+    /// Gives an object another type within the second in which it was written, and leaves what it holds.
     pub(crate) fn retype(&self, key: &str, value_type: &str) {
         let mut objects = lock(&self.objects);
         let held = objects.get_mut(key).expect("it is there");
         held.metadata = Some(Metadata::from_iter([("datastream-type".to_owned(), value_type.to_owned())]));
-        held.modified = SystemTime::now();
     }
 
     pub(crate) fn keys(&self) -> Vec<String> {

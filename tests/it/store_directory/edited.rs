@@ -185,3 +185,23 @@ async fn a_folder_that_goes_away_is_not_taken_for_deletions() {
     let all = ["a", "b", "c"].iter().zip(["2", "1", "3"]);
     next(&store, &all.map(|(key, text)| setting(key, "text/plain", text)).collect::<Vec<_>>()).await;
 }
+
+/// One that is made anew may have the number of the one before, at which the bell hung; whether it was missed meanwhile or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_is_made_anew_is_followed() {
+    for is_missed in [true, false] {
+        let folder = Folder::new();
+        folder.write("a", "0");
+        let store = folder.store().await;
+        for n in 1..=5 {
+            fs::remove_dir_all(folder.path()).expect("removed");
+            if is_missed {
+                store.refresh().await.expect_err("it is away");
+            }
+            folder.write("a", format!("made {n}"));
+            assert_eq!(state(&store).await, [setting("a", "text/plain", &format!("made {n}"))]);
+            folder.write("a", format!("edited {n}"));
+            next(&store, &[setting("a", "text/plain", &format!("edited {n}"))]).await;
+        }
+    }
+}

@@ -92,11 +92,32 @@ async fn what_is_in_the_way_is_named_and_stays() {
     assert_eq!(state(&store).await.len(), 2);
 }
 
+/// It stands for no setting; one with anything in it stays.
+#[tokio::test]
+async fn an_empty_folder_gives_way_to_a_key_of_its_name() {
+    let folder = Folder::new();
+    for path in ["a", "b/c", "d/e"] {
+        fs::create_dir_all(folder.file(path)).expect("a folder");
+    }
+    folder.write("f/x~", "left by an editor");
+    std::os::unix::fs::symlink("d/e", folder.file("link")).expect("a link");
+    let store = folder.store().await;
+    for key in ["a", "b/c"] {
+        commit(&store, Operation::put(key, "int", "1")).await;
+    }
+    assert_eq!(state(&store).await, [setting("a", "int", "1"), setting("b/c", "int", "1")]);
+    for (key, by) in [("d", "the folder d"), ("f", "the folder f"), ("link", "the link link")] {
+        let refusal = refused(&store, Operation::put(key, "int", "1")).await;
+        assert_eq!(refusal, Refused::InTheWay { by: by.to_owned() });
+    }
+    assert!(folder.file("link").is_dir() && folder.file("f/x~").is_file());
+}
+
 /// It keeps notes below one name, and the types in a file; what an editor leaves beside a file is no setting either.
 #[tokio::test]
 async fn names_of_its_own_are_neither_served_nor_written() {
     let folder = Folder::new();
-    for key in [".datastream/seeded", "a~", "b/.c.swp", ".#d"] {
+    for key in [".datastream/seeded", "a~", "b/.c.swp", ".#d", "#e#"] {
         folder.write(key, "x");
     }
     folder.write(".datastream.toml", "[types]\n");

@@ -4,7 +4,7 @@ use std::fs;
 
 use datastream_server::store::{Commit, CommitError, Operation, Refused};
 
-use super::{Folder, commit, setting, state};
+use super::{Folder, commit, refused, setting, state};
 use crate::captured_log;
 
 /// The file in which types are.
@@ -71,4 +71,15 @@ async fn a_file_of_types_that_is_torn_changes_nothing() {
     folder.write(FILE, good);
     commit(&store, Operation::put("b", "int", "1")).await;
     assert_eq!(state(&store).await, [setting("a", "int", "1"), setting("b", "int", "1")]);
+}
+
+/// It is found out last that the system cannot have such a name: the type is there by then.
+#[tokio::test]
+async fn a_push_that_is_not_made_leaves_the_types_as_they_were() {
+    let folder = Folder::new();
+    let types = "# ours\n[types]\na = \"int\"\n";
+    folder.write(FILE, types);
+    let store = folder.store().await;
+    assert_eq!(refused(&store, Operation::put(&"x".repeat(300), "int", "1")).await, Refused::Rules);
+    assert_eq!(fs::read_to_string(folder.file(FILE)).expect("it is there"), types);
 }

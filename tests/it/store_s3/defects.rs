@@ -25,6 +25,7 @@ async fn d47_a_list_goes_on_to_its_end() {
     for n in 0..objects {
         server.bucket.plant(&format!("app/{n:06}"), n.to_string());
     }
+    server.bucket.settle();
     let began = Instant::now();
     let store = open(&server, "&poll=1h").await;
     let started = began.elapsed();
@@ -103,6 +104,7 @@ async fn d50_a_read_that_fails_is_made_again() {
     let (server, store) = served().await;
     server.bucket.plant("app/a", "1");
     server.bucket.plant("app/b", "1");
+    server.bucket.settle();
     // One that is not asked again within a look.
     server.bucket.fail(Asked::Get, 1, 1, Fault::Error("InvalidToken"));
     let before = head(&store).await;

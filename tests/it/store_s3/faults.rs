@@ -48,6 +48,23 @@ async fn a_start_that_cannot_read_an_object_is_none() {
     assert_eq!(known(&open(&server, "&poll=1h").await).await, [setting("a", "text/plain", "1")]);
 }
 
+/// The conditions are tried at the start, in so many steps; one whose answer is lost says nothing of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_at_the_start_leaves_the_bucket_writable() {
+    let steps =
+        [0, 1, 2, 3].map(|put| (Asked::Put, put)).into_iter().chain([0, 1].map(|n| (Asked::Delete, n)));
+    for (asked, step) in steps {
+        for fault in [Fault::Lost, Fault::Error("InternalError"), Fault::Error("OperationAborted")] {
+            let server = Server::start().await;
+            server.bucket.fail(asked, step, 1, fault);
+            let store = open(&server, "&poll=1h").await;
+            assert_eq!((store.kind(), server.bucket.keys()), ("s3", vec![]), "{fault:?} of {asked:?} {step}");
+            commit(&store, Operation::put("a", "int", "1")).await;
+            commit(&store, Operation::delete("a")).await;
+        }
+    }
+}
+
 /// What was done is found out, and is done once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_whose_answer_is_lost_is_found_out() {
@@ -195,7 +212,7 @@ async fn a_caller_who_leaves_leaves_nothing_half() {
     assert_eq!(state(&store).await, told);
 }
 
-/// An object of which only the metadata changed has the ETag of before.
+/// An object of which only the metadata changed has the ETag of before, and in the same second its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_the_metadata_alone_is_seen() {
     let (server, store) = served().await;

@@ -26,10 +26,12 @@ async fn refused(store: String, variables: &'static [(&'static str, &'static str
     let output = asked.await.expect("it ends");
     let said = String::from_utf8(output.stderr).expect("it writes UTF-8");
     assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
-    assert!(!said.contains(SECRET), "{said}");
+    assert!(!said.contains(SECRET) && !said.contains("hush"), "{said}");
     said
 }
 
+const WITH_A_PASSWORD: &[(&str, &str)] =
+    &[RIGHT[0], RIGHT[1], ("AWS_ENDPOINT_URL", "http://user:hush@127.0.0.1:1")];
 const RIGHT: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET)];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +41,7 @@ async fn a_bucket_that_cannot_be_served_is_named_in_one_line_with_the_remedy() {
     let url = server.url("");
     let other = |from: &str, to: &str| url.replace(from, to);
     type Case = (String, &'static [(&'static str, &'static str)], &'static str);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         (url.clone(), &[], "set AWS_ACCESS_KEY_ID"),
         (url.clone(), &[("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", SECRET)], "AWS_ACCESS_KEY_ID"),
         (
@@ -53,6 +55,7 @@ async fn a_bucket_that_cannot_be_served_is_named_in_one_line_with_the_remedy() {
         ("s3://b?endpoint=http://127.0.0.1:1".to_owned(), RIGHT, "Connection refused"),
         ("s3://b?endpoint=http://s3.example".to_owned(), RIGHT, "not encrypted"),
         ("s3://b?endpoint=nonsense".to_owned(), RIGHT, "begins with https://"),
+        ("s3://b".to_owned(), WITH_A_PASSWORD, "holds a user or a password"),
     ];
     for (store, variables, expected) in cases {
         let said = refused(store, variables).await;

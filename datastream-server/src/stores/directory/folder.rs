@@ -94,6 +94,8 @@ impl Folder {
         let mut found = walk::Found::new(&types);
         found.walk(&root).map_err(failed)?;
         if is_other && found.objects.is_empty() {
+            // It hangs at this one now, and the one of before may come back.
+            self.bell.is_lost();
             let text = format!(
                 "{} is another folder now, without a setting: is something not mounted?",
                 self.path.display()
@@ -110,8 +112,8 @@ impl Folder {
     pub(super) fn read(&self, key: &str) -> Result<Reading<Version>, StoreError> {
         let root = self.root()?;
         let tree = Tree::at(&root);
-        let types = self.types(&tree).map_err(|error| self.unavailable(types_file::NAME, &error))?;
-        Ok(tree.read(key, types.type_of(key)))
+        let read = tree.read(key, || Ok(self.types(&tree)?.type_of(key)));
+        read.map_err(|error| self.unavailable(types_file::NAME, &error))
     }
 
     /// The types as the file has them now; the last good ones while it cannot be read.
@@ -155,4 +157,30 @@ fn read_types(tree: &Tree<'_>) -> Result<TypesFile, String> {
         text => text.map_err(|error| format!("{}: {error}", types_file::NAME))?,
     };
     TypesFile::parse(&text).map_err(|error| error.to_string())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// As when a disk is mounted again: meanwhile another folder was at its path, and the bell hung there.
+    #[tokio::test]
+    async fn the_bell_hangs_at_the_folder_that_comes_back() {
+        let around = tempfile::TempDir::new().expect("a folder");
+        let [served, away, below] = ["served", "away", "below"].map(|name| around.path().join(name));
+        fs::create_dir(&served).and_then(|()| fs::write(served.join("a"), "1")).expect("a folder");
+        let folder = Folder::open(served.clone()).expect("it can be served");
+        fs::rename(&served, &away).and_then(|()| fs::create_dir(&served)).expect("another folder");
+        folder.list().expect_err("nothing is in it");
+        fs::rename(&served, below).and_then(|()| fs::rename(away, &served)).expect("it comes back");
+        folder.list().expect("it is there");
+        while timeout(Duration::from_millis(200), folder.bell.rung()).await.is_ok() {}
+        fs::write(served.join("a"), "2").expect("written");
+        timeout(Duration::from_secs(10), folder.bell.rung()).await.expect("it rings");
+    }
 }

@@ -32,11 +32,12 @@ pub(super) fn reserves(key: &str) -> bool {
         || key.split('/').any(is_leftover)
 }
 
-/// A backup or a lock of emacs, a swap file of vim.
+/// A backup, a lock or an unsaved text of emacs, a swap file of vim.
 fn is_leftover(name: &str) -> bool {
     let is_swap = |extension: &str| matches!(extension.as_bytes(), [b's', b'w', b'a'..=b'p']);
     name.ends_with('~')
         || name.starts_with(".#")
+        || (name.len() > 2 && name.starts_with('#') && name.ends_with('#'))
         || (name.starts_with('.')
             && name.rsplit_once('.').is_some_and(|(stem, extension)| !stem.is_empty() && is_swap(extension)))
 }
@@ -186,6 +187,7 @@ mod tests {
             "a/.b.swp",
             ".swap.swo",
             "a/.#b",
+            "a/#b#",
         ] {
             assert!(reserves(key), "{key}");
         }
@@ -199,6 +201,9 @@ mod tests {
             "a/b",
             ".b.sw",
             "#a",
+            "a#",
+            "##",
+            "4913",
         ] {
             assert!(!reserves(key), "{key}");
         }

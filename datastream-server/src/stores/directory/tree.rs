@@ -1,18 +1,13 @@
 //! Files by their keys. Each step is one name below a folder that is open, and a link is none.
 
-use std::io::{self, ErrorKind, Read as _};
-use std::sync::Arc;
+mod read;
 
-use cap_fs_ext::{DirExt as _, FollowSymlinks, OpenOptionsFollowExt as _, OpenOptionsSyncExt as _};
-use cap_std::fs::{Dir, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
 
-use super::stamp::{Stamp, Version};
-use crate::config::MAX_VALUE_BYTES;
-use crate::store::Stored;
-use crate::stores::objects::{Object, Reading};
+use cap_fs_ext::DirExt as _;
+use cap_std::fs::{Dir, Metadata};
 
-/// How many times a file is read that changes meanwhile.
-const ATTEMPTS: usize = 3;
+use super::stamp::Stamp;
 
 /// The folder, and how names are compared in it.
 pub(super) struct Tree<'r> {
@@ -125,69 +120,11 @@ impl<'r> Tree<'r> {
             _ => None,
         })
     }
-
-    /// The text of the file at `key`.
-    pub(super) fn text(&self, key: &str) -> io::Result<String> {
-        match self.contents(key)? {
-            Some((_, Some(bytes))) => String::from_utf8(bytes)
-                .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8")),
-            Some((_, None)) => Err(io::Error::new(ErrorKind::FileTooLarge, "it is too large")),
-            None => Err(ErrorKind::NotFound.into()),
-        }
-    }
-
-    /// The file at `key`, as an object of that type.
-    pub(super) fn read(&self, key: &str, value_type: Arc<str>) -> Reading<Version> {
-        match self.contents(key) {
-            Ok(None) => Reading::Absent,
-            Err(error) => Reading::Unreadable(error.to_string()),
-            Ok(Some((stamp, bytes))) => Reading::There(Object {
-                stored: bytes.map(|value| Stored { value: value.into(), value_type: value_type.clone() }),
-                bytes: stamp.bytes,
-                time: stamp.modified,
-                version: Version { stamp, value_type },
-            }),
-        }
-    }
-
-    /// What is in the file at `key`, if that is not too much, with the stamp that it had all the while.
-    fn contents(&self, key: &str) -> io::Result<Option<(Stamp, Option<Vec<u8>>)>> {
-        let (folder, name) = match self.parent(key, false) {
-            Ok(parent) => parent,
-            Err(Blocked::Failed(error)) => return Err(error),
-            Err(_) => return Ok(None),
-        };
-        for _ in 0..ATTEMPTS {
-            let Entry::File(_) = self.entry(&folder, name)? else { return Ok(None) };
-            let file = match open(&folder, name) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                opened => opened?,
-            };
-            let before = Stamp::of(&file.metadata()?);
-            if before.bytes > MAX_VALUE_BYTES as u64 {
-                return Ok(Some((before, None)));
-            }
-            let mut bytes = Vec::new();
-            (&file).take(MAX_VALUE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-            if Stamp::of(&file.metadata()?) == before && bytes.len() as u64 == before.bytes {
-                return Ok(Some((before, Some(bytes))));
-            }
-        }
-        Err(io::Error::new(ErrorKind::ResourceBusy, "it changes while it is read"))
-    }
 }
 
 /// Whether nothing has this name, or can have.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename)
-}
-
-/// What was a file a moment ago may be a pipe by now, on which nobody is to wait.
-fn open(folder: &Dir, name: &str) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).follow(FollowSymlinks::No).nonblock(true);
-    let file = folder.open_with(name, &options)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(ErrorKind::NotFound.into()) }
 }
 
 /// Has the system keep what names the folder has.

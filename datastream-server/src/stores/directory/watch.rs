@@ -110,3 +110,23 @@ fn watch(
 fn is_reading(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Access(kind) if *kind != AccessKind::Close(AccessMode::Write))
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_link_leads_to_rings_for_nobody() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let [served, beside] = ["served", "beside"].map(|name| folder.path().join(name));
+        fs::create_dir(&served).and_then(|()| fs::create_dir(&beside)).expect("folders");
+        std::os::unix::fs::symlink(&beside, served.join("link")).expect("a link");
+        let bell = Bell::hung_at(&served);
+        fs::write(beside.join("a"), "1").expect("written");
+        assert!(timeout(LONGEST * 2, bell.rung()).await.is_err(), "it rings");
+        fs::write(served.join("a"), "1").expect("written");
+        timeout(Duration::from_secs(10), bell.rung()).await.expect("it rings for what is served");
+    }
+}

@@ -33,7 +33,8 @@ impl Folder {
         let found = match tree.entry(&folder, name).map_err(failed)? {
             Entry::Nothing => None,
             Entry::File(found) => Some(found),
-            Entry::Other(by) => return Err(in_the_way(&by)),
+            // Only an empty folder can be removed so.
+            Entry::Other(by) => folder.remove_dir(name).map(|()| None).map_err(|_| in_the_way(&by))?,
         };
         let permissions = found.as_ref().map(Metadata::permissions);
         let draft = own.draft(&stored.value, permissions).map_err(failed)?;

@@ -35,7 +35,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long what only reads is asked again, and the waits between.
 const PATIENCE: Duration = Duration::from_secs(8);
-const PAUSES: Pauses = Pauses::between(Duration::from_millis(100), Duration::from_secs(3));
+pub(super) const PAUSES: Pauses = Pauses::between(Duration::from_millis(100), Duration::from_secs(3));
 /// The most of an error, or of a page of a list, that is read.
 const TEXT_BYTES: usize = 16 << 20;
 

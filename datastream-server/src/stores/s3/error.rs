@@ -1,9 +1,12 @@
 //! What went wrong with a bucket: for the operator at the start, and for a caller later.
 
+mod open;
+
 use http::{HeaderMap, StatusCode};
 use object_store::client::{HttpError, HttpErrorKind};
 use serde::Deserialize;
 
+pub use self::open::OpenError;
 use crate::store::{Refused, StoreError};
 use crate::stores::objects::Denied;
 
@@ -40,10 +43,8 @@ impl Failure {
     pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, text: &[u8]) -> Self {
         let body: Body = quick_xml::de::from_reader(text).unwrap_or_default();
         let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
-        let region = region.map(str::to_owned).or(body.region);
-        // In one line, whatever a server of whatever make says.
-        let message = body.message.split_whitespace().collect::<Vec<_>>().join(" ");
-        Self::Answer { status, code: body.code, message: message.chars().take(200).collect(), region }
+        let region = region.or(body.region.as_deref()).map(|region| line(region, 100));
+        Self::Answer { status, code: line(&body.code, 100), message: line(&body.message, 200), region }
     }
 
     pub(super) fn status(&self) -> Option<StatusCode> {
@@ -154,73 +155,43 @@ fn root(error: &HttpError) -> String {
     causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
+/// In one line, and so many characters at most, whatever a server of whatever make says.
+fn line(text: &str, most: usize) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|letter| !letter.is_control()).take(most).collect()
+}
+
 fn dash(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
-/// Why a bucket is not served. Each text is one line, and says what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The endpoint is no URL, or not encrypted.
-    #[error("endpoint {0}")]
-    Endpoint(String),
-    /// Nothing says who we are.
-    #[error("there are no credentials for the bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({0})")]
-    NoCredentials(String),
-    /// The bucket does not answer as it should.
-    #[error("{place}: {what}: {remedy}")]
-    Bucket {
-        /// The bucket and its endpoint.
-        place: String,
-        /// What it said.
-        what: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// Something else.
-    #[error("the bucket cannot be served: {0}")]
-    Other(String),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl OpenError {
-    pub(super) fn other(error: impl std::error::Error + 'static) -> Self {
-        Self::Other(crate::error_chain(&error))
+    fn answer(status: StatusCode, text: &str) -> Failure {
+        Failure::of_answer(status, &HeaderMap::new(), text.as_bytes())
     }
 
-    pub(super) fn of(place: &str, region: &str, failure: &Failure) -> Self {
-        if let Failure::Credentials(error) = failure {
-            return Self::NoCredentials(error.to_string());
-        }
-        let what = failure.to_string();
-        Self::Bucket { place: place.to_owned(), what, remedy: remedy(region, failure) }
+    #[test]
+    fn what_a_bucket_says_is_one_short_line() {
+        let long = "x\u{1b}[31m\n ".repeat(1000);
+        let text =
+            format!("<Error><Code>{long}</Code><Message>{long}</Message><Region>{long}</Region></Error>");
+        let failure = answer(StatusCode::BAD_REQUEST, &text);
+        let said = format!("{failure} {}", OpenError::of("b", "r", &failure));
+        assert!(said.len() < 1000 && !said.contains(char::is_control), "{said}");
     }
-}
 
-fn remedy(region: &str, failure: &Failure) -> String {
-    let there = match failure {
-        Failure::Answer { region: Some(there), .. } if there != region => Some(there),
-        _ => None,
-    };
-    let remedy = match (failure.code(), failure.status()) {
-        ("NoSuchBucket", _) => "make the bucket, or name another",
-        ("InvalidAccessKeyId" | "NotSignedUp", _) => "check AWS_ACCESS_KEY_ID",
-        ("SignatureDoesNotMatch", _) => "check AWS_SECRET_ACCESS_KEY",
-        ("RequestTimeTooSkewed", _) => "the clock of this machine is wrong: set it, with NTP",
-        ("ExpiredToken" | "InvalidToken", _) => "check AWS_SESSION_TOKEN",
-        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _) => {
-            return match there {
-                Some(there) => format!("the bucket is in another region: say ?region={there}"),
-                None => format!("the region may be another than {region}: say ?region=..."),
-            };
+    /// Such as of a proxy, behind which it may have been done.
+    #[test]
+    fn only_who_says_that_it_is_busy_has_done_nothing() {
+        let mere = answer(StatusCode::SERVICE_UNAVAILABLE, "");
+        assert!(mere.may_pass() && matches!(mere.into_denied(), Denied::Unknown(_)));
+        for code in ["SlowDown", "ServiceUnavailable"] {
+            let text = format!("<Error><Code>{code}</Code></Error>");
+            let busy = answer(StatusCode::SERVICE_UNAVAILABLE, &text);
+            assert!(busy.may_pass() && matches!(busy.into_denied(), Denied::Busy(_)), "{code}");
         }
-        (_, Some(StatusCode::FORBIDDEN)) => {
-            "check the AWS_ variables, and that the user has s3:ListBucket and s3:GetObject there"
-        }
-        (_, Some(StatusCode::NOT_FOUND)) => "check the endpoint and the name of the bucket",
-        (_, Some(status)) if status.is_redirection() => "check the endpoint and ?region=",
-        (_, Some(_)) => "check the endpoint, and ?style=path or ?style=virtual",
-        (_, None) => "check the endpoint, with http:// or https://, and that it can be reached from here",
-    };
-    remedy.to_owned()
+    }
 }
