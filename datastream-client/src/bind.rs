@@ -80,7 +80,8 @@ impl Client {
     ///
     /// A state of which no struct can be made is refused as a whole, and the last good struct stays: the
     /// [refusal](crate::Status::refusal) names the key and the rule, never the value. In a `flatten` serde forgets
-    /// which key it was: then the prefix is named.
+    /// which key it was: then the prefix is named. Until that key is put right no other field changes either: a setting
+    /// that must not be held up by others has a handle of its own.
     ///
     /// # Cost
     ///
