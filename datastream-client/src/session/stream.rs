@@ -12,6 +12,7 @@ use super::StreamId;
 use crate::config::Limits;
 use crate::error::Disconnect;
 use crate::snapshot::Snapshot;
+use crate::wire;
 
 /// How long the parts of one delivery may keep coming. What takes longer never ends.
 const LONGEST_DELIVERY: Duration = Duration::from_secs(600);
@@ -237,8 +238,9 @@ const fn is_whole(phase: Phase) -> bool {
     matches!(phase, Phase::State | Phase::Reset)
 }
 
+/// One that makes no sense counts as none.
 fn read_duration(duration: Option<prost_types::Duration>) -> Duration {
-    duration.and_then(|duration| duration.try_into().ok()).unwrap_or_default()
+    duration.and_then(wire::read_duration).unwrap_or_default()
 }
 
 fn read_position(position: Option<proto::Position>) -> Result<Position, Violation> {

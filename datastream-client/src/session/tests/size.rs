@@ -52,7 +52,9 @@ fn what_is_replaced_deleted_or_no_longer_watched_does_not_count() {
             change(n, [(&*key, n, "1"), ("a", n, "1")]),
             deleted(change(n + 1, super::NOTHING), &key, n + 1),
         ];
-        said.map(|message| assert!(machine.step(Event::Received(live, message)).closed().is_empty()));
+        for message in said {
+            assert!(machine.step(Event::Received(live, message)).closed().is_empty());
+        }
     }
     machine.unwatch("a");
     let outputs = machine
