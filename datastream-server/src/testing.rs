@@ -15,26 +15,24 @@
 //! use datastream_server::testing::TestServer;
 //!
 //! let server = TestServer::start().with("max_connections", 10_i64);
-//! // A second instead of three, so that the test is short.
-//! let limits = Limits::default().idle(Duration::from_secs(1));
+//! // Two of its heartbeats instead of three, so that the test is short.
+//! let limits = Limits::default().idle(Duration::from_secs(2));
 //! let client = Client::builder(server.url()).limits(limits).connect();
 //! let max_connections = client.watch::<i64>("max_connections").or(5);
-//! max_connections.ready_blocking()?;
+//! max_connections.watch().ready_blocking()?;
 //!
-//! let until = |state| {
+//! let becomes = |value, state| {
 //!     let began = Instant::now();
-//!     while max_connections.status().state != state {
-//!         assert!(began.elapsed() < Duration::from_secs(30), "not {state:?} in time");
+//!     while (max_connections.get(), max_connections.status().state) != (value, state) {
+//!         assert!(began.elapsed() < Duration::from_secs(30), "not {value}, {state:?} in time");
 //!         std::thread::yield_now();
 //!     }
 //! };
 //! let silence = server.silence();
 //! server.set("max_connections", 20_i64);
-//! until(State::Stale);
-//! assert_eq!(max_connections.get(), 10, "the last value, not the default");
+//! becomes(10, State::Stale); // The last value, not the default.
 //! drop(silence);
-//! until(State::Ready);
-//! assert_eq!(max_connections.get(), 20);
+//! becomes(20, State::Ready);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

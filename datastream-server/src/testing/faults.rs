@@ -89,7 +89,7 @@ impl Faults {
 /// Faults of messages are about what `Subscribe` and `Sync` say. All other calls are answered as ever.
 impl TestServer {
     /// Cuts all connections and refuses new ones until the guard is dropped. Values can be set meanwhile. A
-    /// [`restart`](Self::restart) ends it too.
+    /// [`restart`](Self::restart) ends it too, and of several that overlap the first that is dropped ends all.
     pub fn cut(&self) -> ServerFault {
         self.site.kill();
         let site = Arc::downgrade(&self.site);
