@@ -107,7 +107,8 @@ async fn what_is_said_twice_is_one_change() {
     let mut stream = Wire::to(&server.url()).await.subscribe(announced(["n"])).await;
     stream.delivery().await;
     server.set("n", 11_i64);
-    let said = [stream.delivery().await, stream.delivery().await];
+    let said = async { [stream.delivery().await, stream.delivery().await] };
+    let said = within("it is said twice", said).await;
     assert_eq!(said.map(|said| said.revision()), [3, 3], "it is said twice");
     within("the change", n.changed()).await;
     eventually("heartbeats", || client.status().age.is_some_and(|age| age < Duration::from_millis(500)))

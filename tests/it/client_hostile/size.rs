@@ -85,5 +85,7 @@ pub(super) async fn row_76_a_state_of_ten_million_keys_is_left_at_the_limit() {
 #[test]
 fn row_76_unless_it_is_told_otherwise_a_client_holds_less_than_either() {
     let limit = Limits::default().state_bytes;
-    assert!(limit < 5 << 30 && limit < 10_000_000 * 256);
+    // Which is less than five gigabytes.
+    let ten_million_keys = 10_000_000 * 256;
+    assert!(limit < ten_million_keys, "{limit} bytes");
 }
