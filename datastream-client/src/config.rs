@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a client waits for what. [`Default`] is right for most; `Duration::MAX` is for ever.
+/// How long a client waits for what, and how much it holds. [`Default`] is right for most; `Duration::MAX` is for ever.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,6 +32,10 @@ pub struct Limits {
     /// For how long a [commit](crate::Commit::send) is sent again while no answer comes, and an
     /// [update](crate::Client::update) made again while others are quicker. Default: 15 s.
     pub commit: Duration,
+    /// How many bytes one state may take, counted as its keys, its values, and 256 bytes for each key beside them. A server
+    /// that sends more is [left](crate::Disconnect::TooLarge), what was held before stays, and the client tries again as ever.
+    /// While a whole state arrives, the one before it is held too. Default: 1 GiB, about four million small settings.
+    pub state_bytes: usize,
 }
 
 impl Default for Limits {
@@ -44,6 +48,7 @@ impl Default for Limits {
             ready: Duration::from_secs(10),
             seen: Duration::from_secs(5),
             commit: Duration::from_secs(15),
+            state_bytes: 1 << 30,
         }
     }
 }
@@ -95,6 +100,13 @@ impl Limits {
     #[must_use]
     pub fn commit(mut self, limit: Duration) -> Self {
         self.commit = limit;
+        self
+    }
+
+    /// Sets [`state_bytes`](Self::state_bytes).
+    #[must_use]
+    pub fn state_bytes(mut self, limit: usize) -> Self {
+        self.state_bytes = limit;
         self
     }
 }

@@ -51,6 +51,12 @@ pub enum Disconnect {
     /// The server broke a rule of the contract.
     #[error("the server broke the contract: {0}")]
     Violation(&'static str),
+    /// The server has more for this client than it [may hold](crate::Limits::state_bytes): watch less, or raise the limit.
+    #[error("the state is larger than the {limit} bytes that this client may hold")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// The application [closed](crate::Client::close) the client. It does not try again.
     #[error("the client was closed")]
     Closed,

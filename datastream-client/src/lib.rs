@@ -41,6 +41,7 @@ pub mod transport;
 mod transport;
 mod update;
 mod watch;
+mod wire;
 mod worker;
 mod written;
 

@@ -11,7 +11,8 @@ use crate::error::Disconnect;
 const BASE: Duration = Duration::from_millis(500);
 /// The longest wait.
 const CAP: Duration = Duration::from_secs(30);
-/// The longest wait for a server that lets this client not in, or is none: asking more often changes nothing. It is not
+/// The longest wait for a server that lets this client not in, or is none, or says more than there is room for: asking
+/// more often changes nothing. It is not
 /// longer, because what an operator puts right should be well again in minutes.
 const REFUSED_CAP: Duration = Duration::from_secs(300);
 /// How long a server may keep a client away.
@@ -87,7 +88,11 @@ impl Pace {
     /// The next wait. `random` is from 0 to 1. A server that says when to come back says it to many: what is added to that
     /// is random.
     pub(crate) fn next(&mut self, why: &Disconnect, random: f64) -> Duration {
-        let retry = if why.is_refusal() { &mut self.refusals } else { &mut self.failures };
+        let retry = if why.is_refusal() || matches!(why, Disconnect::TooLarge { .. }) {
+            &mut self.refusals
+        } else {
+            &mut self.failures
+        };
         why.retry_after().min(LONGEST_DELAY) + retry.next(random)
     }
 

@@ -57,7 +57,7 @@ impl From<StatusResponse> for ServerStatus {
             compacted_to: status.compacted_to,
             keys: status.keys,
             subscriptions: status.subscriptions,
-            source_age: status.source_age.and_then(|age| age.try_into().ok()),
+            source_age: status.source_age.and_then(crate::wire::read_duration),
             history_changes: status.history_changes,
             history_bytes: status.history_bytes,
         }

@@ -173,7 +173,7 @@ impl Session {
             }
             Event::Opened(id, opening) => self.opened(now, id, opening),
             Event::Received(id, message) if self.original.is_some() => {
-                self.original_received(now, id, message, out);
+                self.original_received(now, random, id, message, out);
             }
             Event::Received(id, message) => self.received(now, random, id, message, out),
             Event::Ended(id, why) if self.original.is_some() => {

@@ -23,6 +23,8 @@ use crate::status::Origin;
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     values: OrderedMap<Arc<Held>>,
+    /// What the values take, as [`size`] counts it.
+    bytes: usize,
     position: Option<Position>,
     /// The keys and prefixes that the position speaks of; nothing is known of any other.
     covered: Arc<KeySet>,
@@ -36,6 +38,9 @@ pub struct Snapshot {
     /// The keys whose value is an override.
     overridden: Arc<BTreeSet<Arc<str>>>,
 }
+
+/// What a key costs beside its text, its value and the name of its type: its nodes and counters, rather more than less.
+const KEY_BYTES: usize = 256;
 
 /// A persistent map, with as many keys in a node as make it light: a change copies one node, and the path to it.
 pub(crate) type OrderedMap<V> = Map<Arc<str>, V, 16>;
@@ -138,7 +143,23 @@ impl Snapshot {
     /// Forgets all values, before a whole state.
     pub(crate) fn clear(&mut self) {
         self.values = OrderedMap::new();
+        self.bytes = 0;
         self.interrupted = Arc::default();
+    }
+
+    /// How many bytes of memory the values take, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn insert(&mut self, key: Arc<str>, held: Arc<Held>) {
+        let added = size(&key, &held);
+        let replaced = self.values.insert_cow(key.clone(), held).map_or(0, |held| size(&key, &held));
+        self.bytes = self.bytes + added - replaced;
+    }
+
+    fn remove(&mut self, key: &Arc<str>) {
+        self.bytes -= self.values.remove_cow(key).map_or(0, |held| size(key, &held));
     }
 
     /// Whether something is known: that a key has a value, or has none.
@@ -158,8 +179,10 @@ impl Snapshot {
         covered: KeySet,
         values: impl IntoIterator<Item = (Arc<str>, Arc<Held>)>,
     ) -> Self {
-        let (covered, values) = (Arc::new(covered), values.into_iter().collect());
-        Self { position, covered, values, file: Some(file), ..Self::default() }
+        let mut assembled = Self { position, file: Some(file), ..Self::default() };
+        assembled.set_covered(covered);
+        values.into_iter().for_each(|(key, held)| assembled.insert(key, held));
+        assembled
     }
 
     /// Takes over what `file` knows of what `entry` asks for, and its position.
@@ -174,7 +197,7 @@ impl Snapshot {
             return;
         }
         for (key, held) in file.held_by(entry) {
-            self.values.insert_cow(key.clone(), held.clone());
+            self.insert(key.clone(), held.clone());
         }
         self.file = file.file;
         Arc::make_mut(&mut self.covered).insert(entry.clone());
@@ -190,7 +213,7 @@ impl Snapshot {
         let live = |held: &Held| Arc::new(Held { origin: Origin::Live, below: None, ..held.clone() });
         let live: Vec<_> = from_file.into_iter().map(|(key, held)| (key.clone(), live(held))).collect();
         for (key, held) in live {
-            self.values.insert_cow(key, held);
+            self.insert(key, held);
         }
     }
 
@@ -200,7 +223,7 @@ impl Snapshot {
         if !self.covered.matches(key) {
             Arc::make_mut(&mut self.covered).insert(Selector::Key(key.clone()));
         }
-        self.values.insert_cow(key.clone(), Arc::new(Held { below, ..held.clone() }));
+        self.insert(key.clone(), Arc::new(Held { below, ..held.clone() }));
         Arc::make_mut(&mut self.overridden).insert(key.clone());
     }
 
@@ -240,7 +263,7 @@ impl Snapshot {
         let held = self.held_by(entry).map(|(key, _)| key);
         let gone: Vec<_> = held.filter(|key| !self.covered.matches(key)).cloned().collect();
         for key in &gone {
-            self.values.remove_cow(key);
+            self.remove(key);
         }
     }
 
@@ -271,7 +294,7 @@ impl Snapshot {
         if !self.covered.contains_selector(&selector) {
             Arc::make_mut(&mut self.covered).insert(selector);
         }
-        self.values.insert_cow(key.clone(), held.clone());
+        self.insert(key.clone(), held.clone());
     }
 
     /// Notes that an entry is not followed.
@@ -316,9 +339,9 @@ impl Snapshot {
             newest = newest.max(data.revision);
             let key: Arc<str> = key.into();
             if data.deleted {
-                self.values.remove_cow(&key);
+                self.remove(&key);
             } else {
-                self.values.insert_cow(key.clone(), Arc::new(Held::new(&data)));
+                self.insert(key.clone(), Arc::new(Held::new(&data)));
             }
             changed.insert(key);
         }
@@ -352,6 +375,11 @@ impl Held {
     pub(crate) fn has_text_of(&self, other: &Self) -> bool {
         self.value_type == other.value_type && self.value == other.value
     }
+}
+
+/// How many bytes of memory a key takes with its value, about.
+pub(crate) fn size(key: &str, held: &Held) -> usize {
+    KEY_BYTES + key.len() + held.value.len() + held.value_type.len()
 }
 
 /// The name of a type, which is not allocated anew for each value: nearly all are the same few.

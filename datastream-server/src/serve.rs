@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use datastream::limit;
 use datastream::service::control_service_server::ControlServiceServer;
-use datastream::service::data_service_server::DataServiceServer;
+use datastream::service::data_service_server::{DataService, DataServiceServer};
 use futures_util::{Stream, TryStream, TryStreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -93,14 +93,15 @@ where
         feed = Feed::start(store, config.retention) => feed?,
         () = &mut shutdown => return Ok(()),
     };
-    serve_feed(incoming, feed, config, shutdown).await
+    serve_feed(incoming, feed, config, |service| service, shutdown).await
 }
 
-/// [`serve`], from a feed that was started already.
-pub(crate) async fn serve_feed<I>(
+/// [`serve`], from a feed that was started already, by the service that `wrap` makes of ours.
+pub(crate) async fn serve_feed<I, D: DataService>(
     incoming: I,
     feed: Arc<Feed>,
     config: Config,
+    wrap: impl FnOnce(Service) -> D,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError>
 where
@@ -117,7 +118,7 @@ where
         Common { started: Instant::now(), stall_limit: config.stall_limit, draining: draining.clone() };
     let drain_limit = config.drain_limit;
     let control = Control::new(feed.clone(), config.clone());
-    let router = router(Service::new(feed.clone(), config, common), control);
+    let router = router(wrap(Service::new(feed.clone(), config, common)), control);
 
     let stopped = wait_for(draining.clone());
     let served =
@@ -144,7 +145,10 @@ async fn wait_for(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-fn router(service: Service, control: Control) -> Router<Stack<GrpcOnly, Stack<AccessLog, Identity>>> {
+fn router(
+    service: impl DataService,
+    control: Control,
+) -> Router<Stack<GrpcOnly, Stack<AccessLog, Identity>>> {
     let service = DataServiceServer::new(service)
         // What is unpacked is held to the size of a message. Answers leave as they are: most are small, and each
         // would be packed anew for every subscriber.

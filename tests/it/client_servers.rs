@@ -53,7 +53,7 @@ async fn the_next_server_is_followed_when_one_is_lost_and_the_revision_never_goe
 
 #[tokio::test]
 async fn the_next_server_is_asked_for_what_the_last_one_had_not_sent() {
-    let (mut a, mut b) = (Hostile::start().await, Hostile::start().await);
+    let (mut a, mut b) = (Hostile::start(), Hostile::start());
     let client = Client::connect(format!("{},{}", a.url(), b.url()));
     let n = client.watch::<i64>("n");
     let fed = a.serve(state(5, [("n", 3, "int", "10")])).await;
@@ -145,7 +145,7 @@ async fn an_application_makes_the_connections_and_is_asked_for_each_anew() {
 
 #[tokio::test]
 async fn a_server_says_when_to_come_back() {
-    let mut server = Hostile::start().await;
+    let mut server = Hostile::start();
     let client = server.client();
     let _n = client.watch::<i64>("n");
     let hint = Duration::from_millis(1500);
@@ -160,7 +160,7 @@ async fn a_server_says_when_to_come_back() {
 async fn who_is_not_let_in_asks_again_and_again_and_is_let_in_at_last() {
     let codes = [Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
     join_all(codes.map(|code| async move {
-        let mut server = Hostile::start().await;
+        let mut server = Hostile::start();
         let client = server.client();
         let n = client.watch::<i64>("n");
         let refusals = AtomicUsize::new(0);

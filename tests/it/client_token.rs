@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex};
 use datastream_client::{CallError, Client, State};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::service::InterceptorLayer;
+use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
 use tonic::{Request, Status};
 
 use crate::captured_log;
-use crate::hostile;
 use crate::wire::eventually;
 
 /// What each call said of its caller.
@@ -32,7 +31,7 @@ async fn closed_server() -> (String, Heard) {
     };
     let server = Server::builder()
         .layer(InterceptorLayer::new(hear))
-        .add_service(hostile::unheard())
+        .add_routes(Routes::default())
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(async { server.await.expect("the server runs") });
     (url, heard)

@@ -49,6 +49,7 @@ mod laws;
 mod mirror;
 #[cfg(unix)]
 mod mirror_files;
+mod misbehaving;
 mod model;
 mod moving;
 #[cfg(target_os = "linux")]

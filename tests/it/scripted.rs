@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use datastream::position::Position;
 use datastream::proto::{
-    self, CommitRequest, Data, DataRequest, DataResponse, HistoryRequest, HistoryResponse,
-    ListCapabilitiesRequest, ListCapabilitiesResponse, Phase, StatusResponse,
+    CommitRequest, Data, DataRequest, DataResponse, HistoryRequest, HistoryResponse, ListCapabilitiesRequest,
+    ListCapabilitiesResponse, StatusResponse,
 };
 use datastream_client::session::{Answer, Opening};
 use datastream_client::transport::{Reply, Signal, Transport};
 use datastream_client::{CallError, Client, Disconnect, Limits, Peer};
+pub(crate) use datastream_server::testing::message::{
+    Entry, change, deletion, heartbeat, message, reset, resume, state,
+};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -229,47 +231,4 @@ impl Transport for Handed {
     }
 
     fn renew(&mut self) {}
-}
-
-/// An entry: a key, the revision of its value, the type and the text.
-pub(crate) type Entry<'a> = (&'a str, u64, &'a str, &'a str);
-
-pub(crate) fn message<const N: usize>(phase: Phase, revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
-    let entry = |(key, revision, value_type, text): Entry<'_>| {
-        let value = Bytes::copy_from_slice(text.as_bytes());
-        let value_type = value_type.to_owned();
-        (key.to_owned(), Data { key: key.to_owned(), value, value_type, revision, ..Data::default() })
-    };
-    DataResponse {
-        data: entries.into_iter().map(entry).collect(),
-        position: Some(proto::Position { revision, token: Bytes::from_static(b"here") }),
-        phase: phase.into(),
-        ..DataResponse::default()
-    }
-}
-
-pub(crate) fn state<const N: usize>(revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
-    message(Phase::State, revision, entries)
-}
-
-pub(crate) fn reset<const N: usize>(revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
-    message(Phase::Reset, revision, entries)
-}
-
-pub(crate) fn resume<const N: usize>(revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
-    message(Phase::Resume, revision, entries)
-}
-
-pub(crate) fn change<const N: usize>(revision: u64, entries: [Entry<'_>; N]) -> DataResponse {
-    message(Phase::Change, revision, entries)
-}
-
-pub(crate) fn heartbeat(revision: u64) -> DataResponse {
-    message(Phase::Heartbeat, revision, [])
-}
-
-/// A change that deletes a key.
-pub(crate) fn deletion(revision: u64, key: &str) -> DataResponse {
-    let tombstone = Data { key: key.to_owned(), revision, deleted: true, ..Data::default() };
-    DataResponse { data: [(key.to_owned(), tombstone)].into(), ..change(revision, []) }
 }

@@ -53,7 +53,7 @@ impl Session {
     pub(super) fn synced(&mut self, now: Duration, id: StreamId, answer: Answer, out: &mut Vec<Output>) {
         let Some(syncing) = self.syncing.take_if(|syncing| syncing.id == id) else { return };
         let state = match answer.state {
-            Ok(state) => stream::first_state(syncing.keys, state),
+            Ok(state) => stream::first_state(syncing.keys, state, &self.limits),
             // A refused one may have been too large, and is what the original says to all.
             Err(Disconnect::Refused { .. }) => None,
             // The connection itself failed: say so already now, not when the probe has failed as well.

@@ -30,8 +30,9 @@ impl Session {
         message: DataResponse,
         out: &mut Vec<Output>,
     ) {
-        let Some(stream) = self.stream(id) else { return };
-        match stream.receive(now, message) {
+        let streams = [&mut self.live, &mut self.joining];
+        let Some(stream) = streams.into_iter().flatten().find(|stream| stream.id == id) else { return };
+        match stream.receive(now, message, &self.limits) {
             Ok(Heard::Part) => {}
             Ok(Heard::Heartbeat) => self.moved(now, id, None, Vec::new(), out),
             Ok(Heard::Delivery(phase, changed)) => self.moved(now, id, Some(phase), changed, out),
@@ -40,9 +41,7 @@ impl Session {
                 self.not_before = self.not_before.max(now + delay.min(LONGEST_DELAY));
                 self.open_at = self.open_at.map(|at| at.max(self.not_before));
             }
-            Err(rule) => {
-                self.drop_stream(now, random, id, Disconnect::Violation(rule), out);
-            }
+            Err(why) => self.drop_stream(now, random, id, why, out),
         }
     }
 

@@ -17,7 +17,7 @@ use datastream::proto::{Data, DataRequest, DataResponse};
 use super::{Changed, Link, Opening, Output, Session, StreamId};
 use crate::error::Disconnect;
 use crate::retry::{HEALTHY, Pace};
-use crate::snapshot::{Held, Snapshot};
+use crate::snapshot::{Held, Snapshot, size};
 use crate::status::Peer;
 
 /// What is followed of one life of a server. It is over when no stream is left.
@@ -30,6 +30,8 @@ pub(super) struct Original {
     waiting: BTreeMap<Selector, Duration>,
     /// When the first message of all came.
     answered: Option<Duration>,
+    /// What the values of the entries take.
+    bytes: usize,
 }
 
 /// Values, by their keys.
@@ -40,6 +42,8 @@ type Values = Vec<(Arc<str>, Arc<Held>)>;
 struct Entry {
     /// What was said of its keys last: to show when it is watched again.
     values: BTreeMap<Arc<str>, Arc<Held>>,
+    /// What these take.
+    bytes: usize,
     /// When its stream said something first; `None` while it did not, and when it ended.
     answered: Option<Duration>,
     pace: Pace,
@@ -71,7 +75,9 @@ impl Original {
         let ours = data.into_iter().filter(|(key, _)| selector.matches(key));
         let values: Values =
             ours.map(|(key, data)| (Arc::from(key), Arc::new(Held::unordered(data)))).collect();
-        entry.values.extend(values.iter().cloned());
+        let before = entry.bytes;
+        values.iter().cloned().for_each(|(key, held)| entry.take_in(key, held));
+        self.bytes = self.bytes + entry.bytes - before;
         Some((selector, values))
     }
 
@@ -97,8 +103,16 @@ impl Original {
     }
 
     fn forget(&mut self, entry: &Selector) {
-        self.entries.remove(entry);
+        self.bytes -= self.entries.remove(entry).map_or(0, |entry| entry.bytes);
         self.waiting.remove(entry);
+    }
+}
+
+impl Entry {
+    fn take_in(&mut self, key: Arc<str>, held: Arc<Held>) {
+        self.bytes += size(&key, &held);
+        let replaced = self.values.insert(key.clone(), held);
+        self.bytes -= replaced.map_or(0, |held| size(&key, &held));
     }
 }
 
@@ -191,12 +205,17 @@ impl Session {
     pub(super) fn original_received(
         &mut self,
         now: Duration,
+        random: f64,
         id: StreamId,
         message: DataResponse,
         out: &mut Vec<Output>,
     ) {
+        let limit = self.limits.state_bytes;
         let Some(original) = &mut self.original else { return };
         let Some((entry, values)) = original.receive(now, id, message.data) else { return };
+        if original.bytes > limit {
+            return self.leave_original(now, random, Disconnect::TooLarge { limit }, out);
+        }
         let mut applied = Snapshot::clone(&self.applied);
         let mut changed = Vec::new();
         for (key, held) in values.into_iter().filter(|(key, _)| self.wanted.matches(key)) {

@@ -10,7 +10,9 @@ use datastream::proto::{self, DataResponse, Phase};
 
 use super::StreamId;
 use crate::config::Limits;
+use crate::error::Disconnect;
 use crate::snapshot::Snapshot;
+use crate::wire;
 
 /// How long the parts of one delivery may keep coming. What takes longer never ends.
 const LONGEST_DELIVERY: Duration = Duration::from_secs(600);
@@ -59,13 +61,18 @@ pub(super) enum Heard {
 }
 
 /// A rule of the contract that the server broke.
-pub(super) type Violation = &'static str;
+type Violation = &'static str;
 
 /// Reads the answer to `Sync` as a whole state of `keys`, with the age of its source. `None` if it is none.
-pub(super) fn first_state(keys: KeySet, answer: DataResponse) -> Option<(Snapshot, Duration)> {
+pub(super) fn first_state(
+    keys: KeySet,
+    answer: DataResponse,
+    limits: &Limits,
+) -> Option<(Snapshot, Duration)> {
     let mut stream = Stream::new(0, Snapshot::default(), Duration::ZERO);
     stream.draft.set_covered(keys);
-    match stream.receive(Duration::ZERO, DataResponse { phase: Phase::State.into(), more: false, ..answer }) {
+    let state = DataResponse { phase: Phase::State.into(), more: false, ..answer };
+    match stream.receive(Duration::ZERO, state, limits) {
         Ok(Heard::Delivery(..)) => Some((stream.draft, stream.confirmed.1)),
         _ => None,
     }
@@ -131,7 +138,22 @@ impl Stream {
         }
     }
 
-    pub(super) fn receive(&mut self, now: Duration, message: DataResponse) -> Result<Heard, Violation> {
+    /// Takes in a message. After an error the stream is to be dropped, and its draft is not to be shown.
+    pub(super) fn receive(
+        &mut self,
+        now: Duration,
+        message: DataResponse,
+        limits: &Limits,
+    ) -> Result<Heard, Disconnect> {
+        let heard = self.hear(now, message).map_err(Disconnect::Violation)?;
+        let held = self.delivery.as_ref().map_or(&self.draft, |delivery| &delivery.draft);
+        if held.bytes() > limits.state_bytes {
+            return Err(Disconnect::TooLarge { limit: limits.state_bytes });
+        }
+        Ok(heard)
+    }
+
+    fn hear(&mut self, now: Duration, message: DataResponse) -> Result<Heard, Violation> {
         self.heard = now;
         match message.phase() {
             Phase::Heartbeat => self.heartbeat(now, message),
@@ -216,8 +238,9 @@ const fn is_whole(phase: Phase) -> bool {
     matches!(phase, Phase::State | Phase::Reset)
 }
 
+/// One that makes no sense counts as none.
 fn read_duration(duration: Option<prost_types::Duration>) -> Duration {
-    duration.and_then(|duration| duration.try_into().ok()).unwrap_or_default()
+    duration.and_then(wire::read_duration).unwrap_or_default()
 }
 
 fn read_position(position: Option<proto::Position>) -> Result<Position, Violation> {

@@ -5,6 +5,7 @@ mod edges;
 mod file;
 mod machine;
 mod original;
+mod size;
 
 use std::time::Duration;
 
@@ -677,6 +678,7 @@ fn endless() -> Limits {
         ready: long,
         seen: long,
         connect: long,
+        state_bytes: usize::MAX,
         commit: long,
     }
 }

@@ -6,6 +6,8 @@
 mod history;
 #[cfg(any(feature = "directory", feature = "object"))]
 mod log;
+#[cfg(feature = "testing")]
+mod meddling;
 
 use std::sync::{Mutex, MutexGuard};
 

@@ -1,17 +1,16 @@
 //! A server in the test's own process.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use datastream::value::{self, Value};
 use socket2::{Domain, Socket, Type};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
 
+use super::faults::Faults;
+use super::running::{Running, block_on};
 use crate::config::Config;
 use crate::feed::Feed;
-use crate::serve::serve_feed;
 use crate::store::{Action, Commit, Operation, Store};
 use crate::stores::memory::MemoryStore;
 
@@ -22,10 +21,7 @@ const BACKLOG: i32 = 1024;
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long a value that was put may take to reach the server.
-const PUBLISH_LIMIT: Duration = Duration::from_secs(1);
-
-/// How long a killed server may take to let go of its port; it takes no time unless the machine is busy.
-const KILL_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const PUBLISH_LIMIT: Duration = Duration::from_secs(1);
 
 /// A server on a free port of 127.0.0.1, on threads of its own, gone when dropped.
 ///
@@ -40,20 +36,20 @@ const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// server.set("max_connections", 20_i64);
 /// ```
 pub struct TestServer {
+    pub(super) site: Arc<Site>,
+}
+
+/// Where the lives of a server take place, one after the other.
+pub(super) struct Site {
     address: SocketAddr,
     /// Keeps the port while the server is stopped: nobody else is given it then.
     _reserved: Option<Socket>,
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
+    /// The same store, if it is one that can be meddled with.
+    pub(super) memory: Option<Arc<MemoryStore>>,
     config: Config,
-    running: Option<Running>,
-}
-
-struct Running {
-    runtime: Runtime,
-    feed: Arc<Feed>,
-    stop: oneshot::Sender<()>,
-    /// In a lock only so that a server can be shared between threads.
-    stopped: Mutex<std::sync::mpsc::Receiver<()>>,
+    pub(super) faults: Arc<Faults>,
+    running: Mutex<Option<Running>>,
 }
 
 impl TestServer {
@@ -65,7 +61,8 @@ impl TestServer {
     #[must_use]
     pub fn start() -> Self {
         let config = Config::default().heartbeat(Duration::from_secs(1)).drain_limit(DRAIN_LIMIT);
-        Self::start_with(Arc::new(MemoryStore::new()), config)
+        let memory = Arc::new(MemoryStore::new());
+        Self::begin(memory.clone(), Some(memory), config)
     }
 
     /// A server on a store, with settings of the test's choice.
@@ -75,6 +72,10 @@ impl TestServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(store: Arc<dyn Store>, config: Config) -> Self {
+        Self::begin(store, None, config)
+    }
+
+    fn begin(store: Arc<dyn Store>, memory: Option<Arc<MemoryStore>>, config: Config) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let first = bound(any).expect("a free port of 127.0.0.1");
         let address = first.local_addr().expect("a bound socket has an address");
@@ -84,8 +85,10 @@ impl TestServer {
             Ok(second) => (Some(first), second),
             Err(_) => (None, first),
         };
-        let running = Some(Running::start(listen(&listening), store.clone(), config.clone()));
-        Self { address, _reserved: reserved, store, config, running }
+        let (faults, running) = (Arc::default(), Mutex::default());
+        let site = Site { address, _reserved: reserved, store, memory, config, faults, running };
+        *site.running() = Some(site.run(&listening));
+        Self { site: Arc::new(site) }
     }
 
     /// The same server, holding `value` for `key`: `start().with("max_connections", 10_i64)`.
@@ -102,13 +105,13 @@ impl TestServer {
     /// What a client connects to.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.site.address)
     }
 
     /// How many streams the server holds open; none while it is stopped.
     #[must_use]
     pub fn subscribers(&self) -> usize {
-        self.running.as_ref().map_or(0, |running| running.feed.subscribers())
+        self.site.feed().map_or(0, |feed| feed.subscribers())
     }
 
     /// Puts a value, as somebody else than the client under test would; also while the server is stopped. When
@@ -138,7 +141,7 @@ impl TestServer {
     ///
     /// If there is no such key.
     pub fn delete(&self, key: &str) {
-        let state = block_on(self.store.load()).expect("the store can be read");
+        let state = block_on(self.site.store.load()).expect("the store can be read");
         let is_there = state.changes.iter().any(|change| &*change.key == key && change.value.is_some());
         assert!(is_there, "there is no key {key} to delete");
         self.apply(key, Action::Delete);
@@ -147,8 +150,8 @@ impl TestServer {
     fn apply(&self, key: &str, action: Action) {
         datastream::key::check(key).expect("the key is in the grammar of keys");
         let operation = Operation { key: key.into(), action, expected_revision: None };
-        let commit = self.store.commit(Commit::one(operation));
-        let feed = self.running.as_ref().map(|running| &running.feed);
+        let commit = self.site.store.commit(Commit::one(operation));
+        let feed = self.site.feed();
         block_on(async {
             let position = commit.await.expect("the store takes the commit");
             if let Some(feed) = feed {
@@ -161,16 +164,13 @@ impl TestServer {
     /// Stops the server as an operator would: streams are told to go. Its values stay, for
     /// [`restart`](Self::restart). Does nothing if it is stopped.
     pub fn stop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.stop();
-        }
+        let running = self.site.running().take();
+        running.into_iter().for_each(Running::stop);
     }
 
     /// Ends the server as a crash would: connections break without a word. Its values stay.
     pub fn kill(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.kill();
-        }
+        self.site.kill();
     }
 
     /// Starts the server again on the same port, with the values that it has; stops it before if it runs.
@@ -180,8 +180,36 @@ impl TestServer {
     /// If the port was taken by somebody else meanwhile, which it cannot be on Unix.
     pub fn restart(&mut self) {
         self.stop();
-        let listening = bound(self.address).expect("the port is free again");
-        self.running = Some(Running::start(listen(&listening), self.store.clone(), self.config.clone()));
+        self.site.start();
+    }
+}
+
+impl Site {
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The feed, while the server runs.
+    pub(super) fn feed(&self) -> Option<Arc<Feed>> {
+        self.running().as_ref().map(|running| running.feed.clone())
+    }
+
+    /// Ends the server, if it runs.
+    pub(super) fn kill(&self) {
+        let running = self.running().take();
+        running.into_iter().for_each(Running::kill);
+    }
+
+    /// Starts the server, unless it runs.
+    pub(super) fn start(&self) {
+        let mut running = self.running();
+        if running.is_none() {
+            *running = Some(self.run(&bound(self.address).expect("the port is free again")));
+        }
+    }
+
+    fn run(&self, listening: &Socket) -> Running {
+        Running::start(listen(listening), self.store.clone(), self.config.clone(), self.faults.clone())
     }
 }
 
@@ -206,50 +234,4 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-impl Running {
-    fn start(listener: TcpListener, store: Arc<dyn Store>, config: Config) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("a runtime can be made");
-        let (stop, stopping) = oneshot::channel();
-        let (done, stopped) = std::sync::mpsc::channel();
-        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
-        let listener = {
-            let _context = runtime.enter();
-            tokio::net::TcpListener::from_std(listener).expect("a listener can be registered")
-        };
-        let feed = block_on(Feed::start(store, config.retention)).expect("the store can be loaded");
-        let served = feed.clone();
-        runtime.spawn(async move {
-            // A dropped sender stops the server just as a message does.
-            let shutdown = async { drop(stopping.await) };
-            let served = serve_feed(crate::incoming(listener), served, config, shutdown).await;
-            served.expect("the test server serves");
-            drop(done);
-        });
-        Self { runtime, feed, stop, stopped: Mutex::new(stopped) }
-    }
-
-    /// Returns when the port is free again.
-    fn kill(self) {
-        self.runtime.shutdown_background();
-        let stopped = self.stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let _ = stopped.recv_timeout(KILL_LIMIT);
-    }
-
-    fn stop(self) {
-        drop(self.stop);
-        // Disconnects when the server has ended.
-        let stopped = self.stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let _ = stopped.recv();
-        self.runtime.shutdown_background();
-    }
-}
-
-/// Runs a future to its end on a thread of its own: the caller's may be one of a runtime, which must not block.
-fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
-    let run = || Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future);
-    std::thread::scope(|scope| scope.spawn(run).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -125,11 +125,11 @@ fn a_name_that_a_file_has_and_a_directory_is_the_directory_and_one_that_is_too_l
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_of_a_hostile_server_is_a_file_anywhere_else() {
-    let mut server = Hostile::start().await;
+    let mut server = Hostile::start();
     let place = Place::new();
     let up = place.folder().join("up");
-    let mirror = Mirror::start(&place, server.url(), &[]);
-    let fed = server.asked().await.accept("60000");
+    let mirror = Mirror::start(&place, &server.url(), &[]);
+    let fed = server.asked().await.accept();
     let absolute = format!("configs/{}", up.display());
     let one = |key| (key, 5, "string", "hacked");
     fed.say(state(
@@ -169,10 +169,10 @@ async fn no_key_of_a_hostile_server_is_a_file_anywhere_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_that_is_never_finished_is_never_shown() {
-    let mut server = Hostile::start().await;
+    let mut server = Hostile::start();
     let place = Place::new();
-    let mirror = Mirror::start(&place, server.url(), &[]);
-    let fed = server.asked().await.accept("60000");
+    let mirror = Mirror::start(&place, &server.url(), &[]);
+    let fed = server.asked().await.accept();
     fed.say(state(5, [("configs/a", 5, "int", "1"), ("configs/b", 5, "int", "1")]));
     mirror.shows([("a", "1"), ("b", "1")]);
     let mut half = change(6, [("configs/a", 6, "int", "2")]);

@@ -215,6 +215,28 @@ impl History {
         is_changed
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn overwrite(&mut self, key: &str, value: Option<Stored>) -> Option<Stored> {
+        let before = self.standing_at(key);
+        self.record(vec![Written::of(key.into(), value)], "", "");
+        before
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn standing_at(&self, key: &str) -> Option<Stored> {
+        self.latest.get(key)?.change.value.clone()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn begin_anew(&mut self) {
+        let latest = std::mem::replace(self, Self::new(1)).latest;
+        let values = latest.into_iter().filter(|(_, latest)| latest.change.value.is_some());
+        let rows: Vec<_> = values.map(|(key, latest)| Written::of(key, latest.change.value)).collect();
+        if !rows.is_empty() {
+            self.record(rows, "", "");
+        }
+    }
+
     /// Makes one commit of changes, of which there is one at least.
     fn record(&mut self, changed: Vec<Written>, author: &str, message: &str) -> Position {
         let (first, now) = (self.revision() + 1, SystemTime::now());
