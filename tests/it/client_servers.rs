@@ -60,9 +60,9 @@ async fn the_next_server_is_asked_for_what_the_last_one_had_not_sent() {
     within("ready", n.ready()).await.expect("it is there");
     fed.end(Status::unavailable("it goes"));
     let asked = b.asked().await;
-    let resumed = asked.request.resume.clone().expect("it is announced");
+    let resumed = asked.request().resume.clone().expect("it is announced");
     assert_eq!((resumed.revision, &resumed.token[..]), (5, &b"here"[..]));
-    asked.accept("100").say(resume(6, [("n", 6, "int", "11")]));
+    asked.accept().say(resume(6, [("n", 6, "int", "11")]));
     eventually("its value", || n.get() == Some(11)).await;
 }
 
