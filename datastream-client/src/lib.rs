@@ -23,6 +23,8 @@
 //!   [`Watch::max_age`] prefers no value to an old one.
 //! - [`Client::fixed`] is a client without a server, for tests.
 //!
+//! With the feature `open-feature`, the settings below a prefix are feature flags of OpenFeature: `OpenFeatureProvider`.
+//!
 //! With the feature `metrics`, a client counts through the facade of that name, without labels:
 //!
 //! | metric | what it is |
@@ -54,6 +56,8 @@ mod fixed;
 mod history;
 mod lifecycle;
 mod local;
+#[cfg(feature = "open-feature")]
+mod open_feature;
 mod overlay;
 mod prefix;
 mod retry;
@@ -77,6 +81,8 @@ mod watch;
 mod worker;
 mod written;
 
+#[cfg(feature = "open-feature")]
+pub use crate::open_feature::OpenFeatureProvider;
 pub use bind::BindingCheck;
 pub use cache::WriteError;
 pub use callback::Callback;

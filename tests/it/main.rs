@@ -18,6 +18,7 @@ mod client_commits;
 mod client_fixed;
 mod client_hostile;
 mod client_live;
+mod client_open_feature;
 mod client_paused;
 mod client_runtime;
 mod client_silence;
