@@ -85,7 +85,7 @@ pub trait Transport: Send + 'static {
 ///
 /// Streams have a connection of their own: calls never wait behind a state that is being received. A
 /// reconnect makes a new one, which asks DNS anew, and does not trust one that may be dead without knowing it.
-pub(crate) struct Grpc {
+pub struct Grpc {
     address: Result<Address, Disconnect>,
     bearer: Result<Bearer, Disconnect>,
     limits: Limits,

@@ -16,6 +16,8 @@ mod client_address;
 mod client_callbacks;
 mod client_commits;
 mod client_fixed;
+#[cfg(target_os = "linux")]
+mod client_herd;
 mod client_hostile;
 mod client_live;
 mod client_open_feature;
@@ -31,6 +33,8 @@ mod contract_key;
 mod contract_value;
 mod control;
 mod cost;
+#[cfg(target_os = "linux")]
+mod counted;
 mod cutting_proxy;
 mod durability;
 mod examples;

@@ -203,18 +203,21 @@ fn keeping(path: &Path) -> (OpenFeatureProvider, Script) {
 async fn an_override_of_the_operator_is_the_flag_while_it_lasts() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("overrides.json");
-    fs::write(&path, r#"{"flags/n": 12}"#).expect("the folder can be written");
+    fs::write(&path, r#"{"flags/n": 12, "flags/text": 13}"#).expect("the folder can be written");
     let (handed, mut script) = scripted::transport();
     let client = Client::builder("http://here:1").override_file(&path).connect_over(handed);
     let flags = OpenFeatureProvider::new(&client, "flags/");
-    let _stream = script.accept(state(5, [("flags/n", 3, "int", "10")])).await;
+    let live = [("flags/n", 3, "int", "10"), ("flags/text", 3, "string", "ten")];
+    let _stream = script.accept(state(5, live)).await;
     settle().await;
     assert_eq!(brief(int(&flags, "n")), (12, Reason::Static, None));
+    assert_eq!(brief(int(&flags, "text")).0, 13);
     assert_eq!(metadata(int(&flags, "n"), "origin"), text("override"));
 
     fs::write(&path, r#"{"flags/n": "twelve"}"#).expect("the folder can be written");
     pass(Duration::from_secs(2)).await;
     assert_eq!(brief(int(&flags, "n")), (10, stale(), Some("3".to_owned())), "what lies below it is read");
+    assert_eq!(code(int(&flags, "text")), Code::TypeMismatch, "an override does not outlive its end");
     fs::remove_file(&path).expect("it is there");
     pass(Duration::from_secs(2)).await;
     assert_eq!(brief(int(&flags, "n")), (10, Reason::Static, Some("3".to_owned())));
