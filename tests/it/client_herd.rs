@@ -18,6 +18,8 @@ const KEYS: usize = 100;
 const CALM: (Duration, usize) = (Duration::from_secs(10), 5);
 /// How often each client has tried in vain before the server comes back.
 const IN_VAIN: usize = 4;
+/// How many join at a time.
+const GROUP: usize = 50;
 /// How soon all are fresh: above the longest wait of a client.
 const FRESH: Duration = Duration::from_secs(60);
 /// What this process and the server have open beside the connections.
@@ -34,8 +36,7 @@ async fn all_clients_of_a_killed_server_are_fresh_when_it_is_back_and_none_of_th
     let url = server.url();
     let mut writer = FileWriter::open(&file);
     (0..KEYS).for_each(|n| writer.put(&key(n)));
-    let herd: Vec<_> = (0..count).map(|n| Member::join(&url, n)).collect();
-    let joined = fresh(&herd, &writer, "at first").await;
+    let (herd, joined) = gather(&url, count, &writer).await;
     let steady = quiet(&server).await;
 
     let killed = Instant::now();
@@ -130,6 +131,18 @@ impl Member {
     }
 }
 
+/// So many clients, all of them fresh, and how long that took. They come in small groups, so that none has failed before and
+/// waits longer for that afterwards.
+async fn gather(url: &str, count: usize, writer: &FileWriter) -> (Vec<Member>, Duration) {
+    let (began, mut herd) = (Instant::now(), Vec::new());
+    while herd.len() < count {
+        let group = herd.len()..count.min(herd.len() + GROUP);
+        herd.extend(group.clone().map(|number| Member::join(url, number)));
+        fresh(&herd[group], writer, "at first").await;
+    }
+    (herd, began.elapsed())
+}
+
 /// Waits until all are fresh, and returns how long it took.
 async fn fresh(herd: &[Member], writer: &FileWriter, when: &str) -> Duration {
     let began = Instant::now();
@@ -143,12 +156,13 @@ async fn fresh(herd: &[Member], writer: &FileWriter, when: &str) -> Duration {
 
 /// Waits until the server holds what it held a second ago, and returns how much that is.
 async fn quiet(server: &Server) -> usize {
-    let mut before = 0;
+    let (began, mut before) = (Instant::now(), 0);
     loop {
         let now = server.resident_bytes();
         if now == before {
             return now;
         }
+        assert!(began.elapsed() < FRESH, "the server is never quiet: it holds {before} bytes, then {now}");
         before = now;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
