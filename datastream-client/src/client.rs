@@ -303,4 +303,12 @@ impl ClientBuilder {
     pub fn connect_over(self, transport: impl Transport) -> Client {
         Client::start(transport, self)
     }
+
+    /// Makes the client, over what `wrap` makes of its transport: for tests that look at the calls, or spoil them.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn connect_through<T: Transport>(self, wrap: impl FnOnce(Grpc) -> T) -> Client {
+        let transport = Grpc::new(&self.url, self.access.clone(), self.limits.clone());
+        Client::start(wrap(transport), self)
+    }
 }

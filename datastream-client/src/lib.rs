@@ -19,6 +19,8 @@ mod fixed;
 mod history;
 mod lifecycle;
 mod local;
+#[cfg(feature = "open-feature")]
+mod open_feature;
 mod overlay;
 mod prefix;
 mod retry;
@@ -45,6 +47,8 @@ mod wire;
 mod worker;
 mod written;
 
+#[cfg(feature = "open-feature")]
+pub use crate::open_feature::OpenFeatureProvider;
 pub use bind::BindingCheck;
 pub use cache::WriteError;
 pub use callback::Callback;

@@ -84,7 +84,7 @@ pub trait Transport: Send + 'static {
 /// Streams have a connection of their own: calls never wait behind a state that is being received. A
 /// reconnect makes a new one, to the next server if there are several: it asks DNS anew, and does not trust one that may be
 /// dead without knowing it.
-pub(crate) struct Grpc {
+pub struct Grpc {
     servers: Result<Servers, Disconnect>,
     limits: Limits,
     stream: Lane,

@@ -15,6 +15,7 @@ mod kept;
 mod keys;
 mod lifecycle;
 mod map;
+mod open_feature;
 mod original;
 mod overrides;
 mod prefix;

@@ -16,8 +16,11 @@ mod client_address;
 mod client_callbacks;
 mod client_commits;
 mod client_fixed;
+#[cfg(target_os = "linux")]
+mod client_herd;
 mod client_hostile;
 mod client_live;
+mod client_open_feature;
 mod client_paused;
 mod client_runtime;
 mod client_servers;
@@ -32,6 +35,8 @@ mod contract_key;
 mod contract_value;
 mod control;
 mod cost;
+#[cfg(target_os = "linux")]
+mod counted;
 mod cutting_proxy;
 mod durability;
 mod examples;

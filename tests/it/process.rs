@@ -139,9 +139,20 @@ impl Server {
     /// How much memory it holds.
     #[cfg(target_os = "linux")]
     pub(crate) fn resident_bytes(&self) -> usize {
+        self.memory("VmRSS:")
+    }
+
+    /// How much memory it held at most.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_bytes(&self) -> usize {
+        self.memory("VmHWM:")
+    }
+
+    #[cfg(target_os = "linux")]
+    fn memory(&self, kind: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
+        let line = status.lines().find_map(|line| line.strip_prefix(kind)).expect("Linux tells it");
         let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("it is a number of KiB");
         kib << 10
     }
