@@ -28,10 +28,11 @@ impl Run {
 
     fn draw_writes(&mut self) -> Vec<(Key, Option<Text>)> {
         let mut writes = self.stage.world().draw_writes(&mut self.rng, &mut self.last_value);
-        let texts = writes.iter_mut().filter_map(|(_, text)| text.as_mut());
-        for (text, _) in texts.filter(|(_, value_type)| self.is_large && *value_type == "string") {
-            text.push_str(&" and large".repeat(LARGE_BYTES / 10));
-            self.stage.count(Happening::Large);
+        for text in writes.iter_mut().filter_map(|(_, text)| text.as_mut()).filter(|_| self.is_large) {
+            if text.1 == "string" || self.rng.bool() {
+                *text = (text.0.clone() + &" and large".repeat(LARGE_BYTES / 10), "string");
+                self.stage.count(Happening::Large);
+            }
         }
         writes
     }

@@ -93,15 +93,17 @@ pub(super) fn has_last_good(
     }
 }
 
-/// Whether the key was deleted after `before` and up to `after`, or that is not known.
+/// Whether the key may have been shown as deleted between the two, on whatever way there is from one to the other.
 fn may_be_deleted(world: &World, key: &str, before: &Snapshot, after: &Snapshot) -> bool {
     let id = |shown: &Snapshot| shown.position().and_then(|position| world.oracle.find(position));
     let (Some(before), Some(after)) = (id(before), id(after)) else { return true };
-    if !world.oracle.descends(after, before) {
+    let Some(fork) = world.oracle.line(after).find(|id| world.oracle.descends(before, *id)) else {
         return true;
-    }
-    let mut path = world.oracle.line(after).take_while(|id| *id != before);
-    path.any(|id| world.oracle.get(id).latest.get(key).is_none_or(|latest| latest.text.is_none()))
+    };
+    let there = world.oracle.line(after).take_while(|id| *id != fork);
+    let later = (0..world.oracle.len()).filter(|id| *id != before && world.oracle.descends(*id, before));
+    let mut way = there.chain((fork != before).then_some(fork)).chain(later);
+    way.any(|id| world.oracle.get(id).latest.get(key).is_none_or(|latest| latest.text.is_none()))
 }
 
 fn was_ever(world: &World, key: &str, value: &str) -> bool {

@@ -40,6 +40,8 @@ pub(super) struct Run {
     pub(super) last_value: i64,
     heartbeat: Duration,
     pub(super) is_large: bool,
+    /// The server that does not come back.
+    lost: Option<usize>,
 }
 
 impl Run {
@@ -52,7 +54,7 @@ impl Run {
         world.replica = world.primary;
         let roles = [Role::Primary, if rng.u8(..3) == 0 { Role::Replica } else { Role::Primary }];
         let stage = Stage::new(world, roles.contains(&Role::Replica), is_shown);
-        let is_large = rng.u8(..16) == 0;
+        let is_large = rng.u8(..12) == 0;
         let heartbeat = Duration::from_millis(*rng.choice(&[500, 1_000, 5_000]).expect("there are some"));
         let mut run = Self {
             sim: network(seed, &mut rng),
@@ -64,6 +66,7 @@ impl Run {
             last_value: 0,
             heartbeat,
             is_large,
+            lost: None,
         };
         roles.into_iter().enumerate().for_each(|(i, role)| run.add_server(i, role));
         (0..run.rng.usize(2..4)).for_each(|i| run.add_app(i));
@@ -104,13 +107,13 @@ impl Run {
 
     /// Runs the whole of it.
     pub(super) fn run(mut self) {
-        for _ in 0..self.rng.usize(15..40) {
+        for _ in 0..self.rng.usize(12..30) {
             self.act();
             let pause = self.pause();
             self.advance(self.now() + pause);
         }
         self.settle();
-        if self.rng.u8(..8) == 0 {
+        if self.lost.is_none() && self.rng.u8(..8) == 0 {
             self.let_go();
         }
         self.end();
@@ -155,17 +158,27 @@ impl Run {
         is_done
     }
 
-    /// All faults end; in bounded time every client shows what the store holds.
+    /// All faults end, but one server may stay away; in bounded time every client shows what the store holds.
     fn settle(&mut self) {
         self.stage.note(|| "all is calm".to_owned());
         self.recover(Duration::MAX);
+        let mut within = SETTLES_WITHIN + FAILS_WITHIN.max(self.idle()) + ASKED_WITHIN;
+        if self.rng.u8(..4) == 0 {
+            // Not the one that has the truth: a client that is ahead of a replica waits for that.
+            let lost = if self.stage.has_replica { 1 } else { self.rng.usize(..SERVERS.len()) };
+            self.sim.crash(SERVERS[lost]);
+            self.lost = Some(lost);
+            // Every other attempt is in vain.
+            within += SETTLES_WITHIN;
+        }
         {
             let mut world = self.stage.world();
             world.replica = world.primary;
         }
         self.stage.ring();
-        let hangs = FAILS_WITHIN.max(self.idle());
-        let until = self.now() + SETTLES_WITHIN + hangs + ASKED_WITHIN;
+        // Who followed that one has heard by then that it is gone.
+        self.advance(self.now() + Duration::from_secs(1));
+        let until = self.now() + within;
         let is_settled = |app: &App, stage: &Stage| app.is_settled(stage) && !app.is_busy();
         while !self.apps.iter().all(|app| is_settled(app, &self.stage)) {
             self.turn();
@@ -204,7 +217,7 @@ impl Run {
 fn network(seed: u64, rng: &mut Rng) -> Sim<'static> {
     let mut builder = turmoil::Builder::new();
     let latency = Duration::from_millis(*rng.choice(&[2, 10, 60]).expect("there are some"));
-    let turn = Duration::from_millis(*rng.choice(&[5, 20, 20, 20]).expect("there are some"));
+    let turn = Duration::from_millis(*rng.choice(&[10, 20, 20]).expect("there are some"));
     builder.rng_seed(seed).epoch(std::time::UNIX_EPOCH).simulation_duration(Duration::MAX);
     builder.tick_duration(turn).min_message_latency(Duration::from_millis(1)).max_message_latency(latency);
     builder.tcp_capacity(4096).enable_random_order();
