@@ -52,7 +52,7 @@ pub(crate) struct Expiries {
     /// How many are over.
     over: usize,
     /// When the server had confirmed what is shown, when this was looked at last.
-    confirmed: Option<Duration>,
+    confirmed: u64,
 }
 
 impl Expiries {
@@ -70,8 +70,8 @@ impl Expiries {
     /// Turns what has to be turned. While everything is confirmed in time, that is nothing, and costs no more than a
     /// comparison.
     pub(crate) fn look(&mut self, shared: &Shared, now: Duration) {
-        let confirmed = shared.confirmed();
-        let goes_on = self.confirmed.is_some() && confirmed >= self.confirmed;
+        let confirmed = shared.confirmation();
+        let goes_on = self.confirmed > 0 && confirmed >= self.confirmed;
         self.confirmed = confirmed;
         if !goes_on || self.over > 0 || self.due.is_some_and(|due| due <= now) {
             self.turn_all(shared, now);

@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// When a server confirmed what a file says, by the clock of the machine, while that is what is shown.
     pub(crate) kept: ArcSwapOption<SystemTime>,
-    /// When the server last confirmed that there is nothing newer, in milliseconds after `started`, plus one;
+    /// When the server last confirmed that there is nothing newer, in milliseconds, with `started` at [`BEGINNING`];
     /// 0: never.
     confirmed: AtomicU64,
     /// Until when what is followed passes for alive, in milliseconds after `started`.
@@ -57,6 +57,9 @@ impl Shown {
         }
     }
 }
+
+/// What the start of the client counts as, so that what was before it has a time as well.
+const BEGINNING: u64 = 1 << 62;
 
 /// The cells of a client, by key or prefix; those of one key by the type that they decode to. A cell that is made of
 /// others stands at the keys of all its parts.
@@ -164,7 +167,8 @@ impl Shared {
     /// Notes when the server confirmed what is shown, with the age of its source then, and until when it passes
     /// for alive.
     pub(crate) fn confirm(&self, confirmed: Option<(Duration, Duration)>, alive_until: Option<Duration>) {
-        let confirmed = confirmed.map_or(0, |(at, source_age)| millis(at.saturating_sub(source_age)) + 1);
+        let confirmed = confirmed
+            .map_or(0, |(at, age)| BEGINNING.saturating_add(millis(at)).saturating_sub(millis(age)).max(1));
         self.confirmed.store(confirmed, Ordering::Release);
         self.alive_until.store(alive_until.map_or(u64::MAX, millis), Ordering::Release);
     }
@@ -197,9 +201,12 @@ impl Shared {
 
     /// How long ago the server last confirmed that there is nothing newer.
     pub(crate) fn age(&self) -> Option<Duration> {
-        match self.confirmed() {
-            Some(confirmed) => Some(self.started.elapsed().saturating_sub(confirmed)),
-            None => self.kept_for(),
+        match self.confirmation() {
+            0 => self.kept_for(),
+            confirmed => {
+                let now = Duration::from_millis(BEGINNING).saturating_add(self.started.elapsed());
+                Some(now.saturating_sub(Duration::from_millis(confirmed)))
+            }
         }
     }
 
@@ -209,9 +216,22 @@ impl Shared {
         self.snapshot.load().knows_anything().then(|| kept.elapsed().unwrap_or_default())
     }
 
-    /// When the server last confirmed that there is nothing newer, as time since the client began.
+    /// When the server last confirmed that there is nothing newer, as time since the client began: zero, if that
+    /// [was before](Self::confirmed_before).
     pub(crate) fn confirmed(&self) -> Option<Duration> {
-        self.confirmed.load(Ordering::Acquire).checked_sub(1).map(Duration::from_millis)
+        let confirmed = self.confirmation();
+        (confirmed > 0).then(|| Duration::from_millis(confirmed.saturating_sub(BEGINNING)))
+    }
+
+    /// The same as a number that grows with the time, whenever that was; 0: never.
+    pub(crate) fn confirmation(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
+    }
+
+    /// How long before the client began: a server may have lost its store long ago.
+    fn confirmed_before(&self) -> Duration {
+        let confirmed = self.confirmation();
+        Duration::from_millis(if confirmed > 0 { BEGINNING.saturating_sub(confirmed) } else { 0 })
     }
 
     /// The state of the client, and since when.
@@ -244,7 +264,7 @@ impl Shared {
         let until = |right: Duration| right.saturating_add(max_age);
         match self.kept_for().filter(|_| self.confirmed().is_none()) {
             Some(kept) => Some(until(now).saturating_sub(kept)),
-            None => self.right_until(key, now).map(until),
+            None => Some(until(self.right_until(key, now)?).saturating_sub(self.confirmed_before())),
         }
     }
 

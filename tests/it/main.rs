@@ -80,6 +80,7 @@ mod server_positions;
 mod server_process;
 mod server_stop;
 mod shutdown;
+mod simulation;
 #[cfg(target_os = "linux")]
 mod small_disk;
 mod store_busy;

@@ -13,11 +13,12 @@ mod call;
 mod channel;
 mod client;
 mod counts;
+mod fate;
 mod history;
-mod laws;
-mod oracle;
+pub(crate) mod laws;
+pub(crate) mod oracle;
 mod server;
-mod store;
+pub(crate) mod store;
 
 use std::env;
 

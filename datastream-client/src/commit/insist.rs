@@ -39,7 +39,10 @@ impl Client {
             let error = match self.ask(&command).await {
                 Err(error) if may_pass(&error) => error,
                 // What an earlier attempt did is not known, and this one did nothing.
-                Err(CallError::Closed) => return Err(doubt.unwrap_or(CallError::Closed)),
+                Err(error) if !tells_of_all(&error) => {
+                    let doubt = doubt.filter(|doubt| !matches!(doubt, CallError::Unreachable(_)));
+                    return Err(doubt.unwrap_or(error));
+                }
                 answer => return answer,
             };
             let error = match doubt.take() {
@@ -73,6 +76,20 @@ fn retry_after(error: &CallError) -> Duration {
         CallError::Failed(why) => why.retry_after(),
         _ => Duration::ZERO,
     }
+}
+
+/// Whether the refusal of one attempt says that no earlier one was made either: it is a judgement of the commit by what the
+/// store holds, where its name would have been found, or of the commit alone. A server that may not write, or does not let
+/// this client in, has not looked.
+fn tells_of_all(error: &CallError) -> bool {
+    !matches!(
+        error,
+        CallError::Closed
+            | CallError::Unreachable(_)
+            | CallError::Denied(_)
+            | CallError::Precondition(_)
+            | CallError::Unsupported(_)
+    )
 }
 
 /// Whether the same call may get an answer if it is made again.

@@ -132,6 +132,40 @@ async fn a_commit_without_an_answer_ends_in_time_and_says_that_it_may_have_been_
     assert!(started.elapsed() <= Duration::from_secs(16), "{:?}", started.elapsed());
 }
 
+/// The first server made the commit and its answer was lost; the next one cannot write, or does not let this client in.
+/// What that one says was taken for what became of the commit.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_did_not_look_says_nothing_of_an_earlier_attempt() {
+    let text = || "no".to_owned();
+    let refusals =
+        [CallError::Precondition(text()), CallError::Denied(text()), CallError::Unsupported(text())];
+    for refusal in refusals {
+        let (client, mut script) = client();
+        let commit = send(client.commit().put("a", 2_i64));
+        script.commit().await.1.send(Err(lost())).expect("the client waits");
+        script.commit().await.1.send(Err(refusal.clone())).expect("the client waits");
+        let error = sent(commit).await.expect_err("there was no answer");
+        assert!(matches!(error, CallError::Failed(_)), "{error:?}");
+
+        let commit = send(client.commit().put("a", 2_i64));
+        script.commit().await.1.send(Err(nobody_there())).expect("the client waits");
+        script.commit().await.1.send(Err(refusal.clone())).expect("the client waits");
+        let error = sent(commit).await.expect_err("it was refused");
+        assert_eq!(format!("{error:?}"), format!("{refusal:?}"), "the first attempt never left");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_looked_says_that_no_attempt_was_made() {
+    let (client, mut script) = client();
+    let commit = send(client.commit().put("a", 2_i64).expect_revision("a", 3));
+    script.commit().await.1.send(Err(lost())).expect("the client waits");
+    let conflict = CallError::Conflict { key: "a".to_owned(), revision: 7 };
+    script.commit().await.1.send(Err(conflict)).expect("the client waits");
+    let error = sent(commit).await.expect_err("it was refused");
+    assert!(matches!(error, CallError::Conflict { .. }), "{error:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_never_left_says_that_nothing_was_sent() {
     let (client, mut script) = client();

@@ -8,8 +8,8 @@ use datastream_server::frame;
 
 use super::counts::Happening;
 use super::history::History;
-use super::oracle::{KEYS, Key, Text};
-use super::store::{View, World, lock};
+use super::oracle::{KEYS, Key};
+use super::store::lock;
 
 const PREFIXES: [Key; 3] = ["a/", "a/b/", "b/"];
 
@@ -38,10 +38,7 @@ impl History {
     }
 
     fn commit(&mut self) {
-        let mut keys = KEYS;
-        self.rng.shuffle(&mut keys);
-        let wanted = self.rng.usize(1..=4);
-        let writes: Vec<_> = keys.into_iter().take(wanted).filter_map(|key| self.write(key)).collect();
+        let writes = lock(&self.world).draw_writes(&mut self.rng, &mut self.last_value);
         if writes.is_empty() {
             return;
         }
@@ -53,22 +50,6 @@ impl History {
         if self.rng.bool() {
             self.look();
         }
-    }
-
-    /// A new value, sometimes one that is no number; or a deletion, if there is something to delete.
-    fn write(&mut self, key: Key) -> Option<(Key, Option<Text>)> {
-        self.last_value += 1;
-        let text = match self.rng.u8(..10) {
-            0..3 => {
-                let world = lock(&self.world);
-                let latest = world.oracle.get(world.primary.head).latest.get(key)?;
-                latest.text.as_ref()?;
-                None
-            }
-            3..5 => Some((format!("no number {}", self.last_value), "string")),
-            _ => Some((self.last_value.to_string(), "int")),
-        };
-        Some((key, text))
     }
 
     /// Most servers ask their store what is new.
@@ -101,43 +82,24 @@ impl History {
         }
     }
 
-    /// The primary forgets what is old; its newest position stays.
     fn compact(&mut self) {
-        let mut world = lock(&self.world);
-        let View { head, compacted_to, .. } = world.primary;
-        let line = world.oracle.line(head).skip(1).map(|id| world.oracle.get(id).position.revision);
-        let old: Vec<_> = line.take_while(|revision| *revision > compacted_to).take(4).collect();
-        let Some(to) = self.rng.choice(old) else { return };
-        let latest = world.oracle.get(head).latest.values();
-        let mut gone = latest.filter(|latest| latest.text.is_none() && latest.revision > compacted_to);
-        if gone.any(|latest| latest.revision <= to) {
+        let Some((to, forgets)) = lock(&self.world).compact(&mut self.rng) else { return };
+        if forgets {
             self.seen.note(Happening::Compaction);
         }
-        world.primary.compacted_to = to;
-        drop(world);
         self.trace(|| format!("compacted to {to}"));
         if self.rng.bool() {
             self.look();
         }
     }
 
-    /// An older copy of the primary goes on in its place; sometimes it is another store altogether.
     fn restore(&mut self) {
         let mut world = lock(&self.world);
-        let line: Vec<_> = world.oracle.line(world.primary.head).skip(1).take(6).collect();
-        let is_new = self.rng.u8(..8) == 0;
-        let head = match self.rng.choice(line).filter(|_| !is_new) {
-            Some(older) => older,
-            None => world.oracle.genesis(self.rng.u64(1..)),
-        };
+        let head_at = world.restore(&mut self.rng);
         let shown = self.client.shown.position().and_then(|shown| world.oracle.find(shown));
-        if shown.is_some_and(|shown| !world.oracle.descends(head, shown)) {
+        if shown.is_some_and(|shown| !world.oracle.descends(world.primary.head, shown)) {
             self.seen.note(Happening::Restore);
         }
-        // A copy may know what was forgotten since it was made.
-        let compacted_to = if is_new || self.rng.bool() { 0 } else { world.primary.compacted_to };
-        let head_at = world.oracle.get(head).position.revision;
-        world.primary = View { head, compacted_to: compacted_to.min(head_at - 1), ..world.primary };
         drop(world);
         self.trace(|| format!("the store went back to {head_at}"));
         // What the client wrote may have gone with it.
@@ -146,18 +108,11 @@ impl History {
         }
     }
 
-    /// The replica follows the primary, all the way or not.
     fn replicate(&mut self) {
-        let mut world = lock(&self.world);
-        let World { oracle, primary, replica } = &*world;
-        let line = oracle.line(primary.head);
-        let ahead: Vec<_> = line.take_while(|&id| !oracle.descends(replica.head, id)).collect();
-        let Some(head) = self.rng.choice(ahead) else { return };
-        let head_at = oracle.get(head).position.revision;
-        let compacted_to = primary.compacted_to.min(head_at - 1);
-        world.replica = View { head, compacted_to, ..world.replica };
-        drop(world);
-        self.trace(|| format!("the replica follows to {head_at}"));
+        let followed = lock(&self.world).replicate(&mut self.rng);
+        if let Some(head_at) = followed {
+            self.trace(|| format!("the replica follows to {head_at}"));
+        }
     }
 
     /// A call ends; what is on its way may be lost.

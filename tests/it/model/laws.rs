@@ -14,7 +14,7 @@ use super::store::{Role, World};
 
 /// Laws 2, 3 and 5: what is shown is the committed state of its position, restricted to the keys that are
 /// covered, and nothing is covered that nobody wants.
-pub(super) fn is_committed(world: &World, shown: &Snapshot, wanted: &KeySet) {
+pub(crate) fn is_committed(world: &World, shown: &Snapshot, wanted: &KeySet) {
     let Some(position) = shown.position() else {
         assert_eq!(shown.keys().count(), 0, "a value came from nowhere");
         return;
@@ -31,20 +31,22 @@ pub(super) fn is_committed(world: &World, shown: &Snapshot, wanted: &KeySet) {
 }
 
 /// What made the client show another state.
-pub(super) enum Cause<'a> {
+pub(crate) enum Cause<'a> {
     /// A reset.
     Reset,
     /// A stream took over that was asked for from this position; without one, it brought a whole state.
     TakeOver(Option<&'a Position>),
     /// Anything else.
     Other,
+    /// It is not known what the client was told: it is seen from outside.
+    Unseen,
 }
 
 /// Law 6: inside one history no revision goes back; another history comes with a reset.
 ///
 /// One exception is stated here: where two servers hold different histories at the same time, a stream that
 /// joins may have followed the other one, from a position that both have or because the client doubted its own.
-pub(super) fn goes_forward(
+pub(crate) fn goes_forward(
     world: &World,
     before: &Snapshot,
     after: &Snapshot,
@@ -66,13 +68,19 @@ pub(super) fn goes_forward(
             after.revision >= before.revision && !is_older && from.is_none_or(|from| descends(after, from))
         }
         Cause::Other => descends(after, before),
+        // Only a reset leads to another branch, or back from where the truth no longer is.
+        Cause::Unseen => {
+            let forks = !descends(before, after);
+            let primary = &world.oracle.get(world.primary.head).position;
+            descends(after, before) || forks || !descends(primary, before)
+        }
     };
     assert!(goes_on, "went from {before:?} to {after:?} without a reset");
 }
 
 /// Law 6: a position is refused only if the server knows that it does not have it. `is_first` says that `known`
 /// is what the stream began with: later the server may have moved on without a message.
-pub(super) fn reset_is_justified(
+pub(crate) fn reset_is_justified(
     world: &World,
     known: &Position,
     state: &State,
@@ -94,7 +102,7 @@ pub(super) fn reset_is_justified(
 }
 
 /// What differs is named, so that the handles hear of it.
-pub(super) fn names_what_differs(before: &Snapshot, after: &Snapshot, changed: &Changed) {
+pub(crate) fn names_what_differs(before: &Snapshot, after: &Snapshot, changed: &Changed) {
     let Changed::Keys(named) = changed else { return };
     for key in KEYS.iter().filter(|key| after.covers(key)) {
         let named = named.iter().any(|named| **named == **key);
@@ -116,7 +124,7 @@ pub(super) fn has_last_good(key: &Arc<str>, handle: &Handle) {
 }
 
 /// What everything comes to: once all is quiet, the client shows the head of the store.
-pub(super) fn is_current(world: &World, shown: &Snapshot, wanted: &KeySet) -> bool {
+pub(crate) fn is_current(world: &World, shown: &Snapshot, wanted: &KeySet) -> bool {
     let head = world.oracle.get(world.primary.head);
     let is_current = |key: &&str| {
         let text = head.latest.get(*key).and_then(|latest| latest.text.as_ref());
@@ -126,7 +134,7 @@ pub(super) fn is_current(world: &World, shown: &Snapshot, wanted: &KeySet) -> bo
     shown.position() == Some(&head.position) && watched.all(|key| shown.covers(key) && is_current(&key))
 }
 
-pub(super) fn text<'a>(shown: &'a Snapshot, key: &str) -> Option<(&'a str, &'a str)> {
+pub(crate) fn text<'a>(shown: &'a Snapshot, key: &str) -> Option<(&'a str, &'a str)> {
     let (value, value_type) = shown.text(key)?;
     Some((std::str::from_utf8(value).expect("all values of the model are text"), value_type))
 }
