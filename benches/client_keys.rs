@@ -164,7 +164,7 @@ impl Transport for Bench {
         ready(Answer { is_current: true, state: Err(Disconnect::Ended) }).boxed()
     }
 
-    fn probe(&mut self, _: bool) -> BoxFuture<'static, Result<Peer, Disconnect>> {
+    fn probe(&mut self, _: Option<usize>) -> BoxFuture<'static, Result<Peer, Disconnect>> {
         ready(Ok(Peer::Current)).boxed()
     }
 
@@ -199,4 +199,8 @@ impl Transport for Bench {
     }
 
     fn renew(&mut self) {}
+
+    fn servers(&self) -> Vec<String> {
+        vec![String::new()]
+    }
 }

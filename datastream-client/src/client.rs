@@ -152,7 +152,8 @@ impl Client {
         let snapshot = shared.snapshot.load();
         let (position, last_error) = (snapshot.position().cloned(), shared.last_error());
         let (age, peer) = (shared.age(), shared.peer());
-        ClientStatus { state, since: since.into_std(), age, peer, position, last_error }
+        let server = Some(shared.server.load().to_string()).filter(|server| !server.is_empty());
+        ClientStatus { state, since: since.into_std(), age, peer, server, position, last_error }
     }
 
     /// The keys that the server has, with their types, in order.
@@ -228,7 +229,8 @@ impl Client {
         let ClientBuilder { url, limits, client_name, access: _, place, wish } = builder;
         let shared = Arc::new(Shared::new());
         let (commands, received) = mpsc::unbounded_channel();
-        let session = Session::new(limits.clone(), client_name);
+        let mut session = Session::new(limits.clone(), client_name);
+        session.set_servers(transport.servers().len());
         let local = Local::new(wish, server_name(&url));
         worker::start(Worker::new(session, transport, shared.clone(), received, limits.seen, local), place);
         Self { inner: Arc::new(Inner { shared, commands, limits, desk: None }) }

@@ -15,9 +15,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// For a TCP connection. Default: 5 s.
+    /// For a connection, TLS included, and for a [token](crate::ClientBuilder::token_from) that is asked for. It counts within
+    /// the limit of the call that needs it. Default: 3 s.
     pub connect: Duration,
-    /// For the answer to `Sync` and to every other call that is not a stream. Default: 5 s.
+    /// For the answer to `Sync` and to every other call that is not a stream, looking up the name of the server included.
+    /// Default: 5 s.
     pub sync: Duration,
     /// For the headers and the first message of a stream; a server of the [original](crate::Peer::Original) may
     /// take for ever. Default: 10 s.
@@ -41,7 +43,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(5),
+            connect: Duration::from_secs(3),
             sync: Duration::from_secs(5),
             first_message: Duration::from_secs(10),
             idle: None,

@@ -37,7 +37,10 @@ pub enum Disconnect {
     Behind,
     /// The server said that it goes away, and when to come back.
     #[error("the server is going away")]
-    Draining,
+    Draining {
+        /// How long it asks to be left alone.
+        retry_after: Duration,
+    },
     /// The server answered with an error.
     #[error("the server refused: {code}: {text}")]
     Refused {
@@ -80,6 +83,7 @@ impl Disconnect {
     pub(crate) fn retry_after(&self) -> Duration {
         match self {
             Self::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
+            Self::Draining { retry_after } => *retry_after,
             _ => Duration::ZERO,
         }
     }

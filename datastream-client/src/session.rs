@@ -16,6 +16,7 @@ mod contact;
 mod current;
 mod event;
 mod original;
+mod servers;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -28,11 +29,11 @@ use datastream::limit;
 
 use crate::config::Limits;
 use crate::error::Disconnect;
-use crate::retry::Pace;
 use crate::snapshot::Snapshot;
 use contact::{Probing, Syncing};
 pub use event::{Answer, Changed, Event, Input, Link, Opening, Output, Step, StreamId};
 use original::Original;
+use servers::Servers;
 use stream::Stream;
 
 /// How long keys that are watched one after the other are collected into one request.
@@ -67,7 +68,7 @@ pub struct Session {
     open_at: Option<Duration>,
     /// Before when no call is made, whatever is watched and left: what failed last is not asked in a loop.
     not_before: Duration,
-    pace: Pace,
+    servers: Servers,
     /// When the server last confirmed what is shown, and how long it could not ask its store then.
     confirmed: Option<(Duration, Duration)>,
     last_id: StreamId,
@@ -95,10 +96,15 @@ impl Session {
             believed_until: Duration::ZERO,
             open_at: None,
             not_before: Duration::ZERO,
-            pace: Pace::default(),
+            servers: Servers::new(1),
             confirmed: None,
             last_id: 0,
         }
+    }
+
+    /// Says that there are so many servers of the same settings, one of which is followed.
+    pub fn set_servers(&mut self, count: usize) {
+        self.servers = Servers::new(count);
     }
 
     /// Begins with what was kept of an earlier run, until a server has said something.
@@ -166,7 +172,7 @@ impl Session {
         match event {
             Event::Watched(entry) => self.watched(now, entry, out),
             Event::Unwatched(entries) => self.unwatched(now, &entries, out),
-            Event::Synced(id, answer) => self.synced(now, id, answer, out),
+            Event::Synced(id, answer) => self.synced(now, random, id, answer, out),
             Event::Probed(id, answer) => self.probed(now, random, id, answer, out),
             Event::Opened(id, opening) if self.original.is_some() => {
                 self.original_opened(now, random, id, opening, out);
@@ -287,7 +293,7 @@ impl Session {
 
     /// Nothing is followed any more, or could be: the next attempt is made after a wait.
     fn retreat(&mut self, now: Duration, random: f64, why: Disconnect, out: &mut Vec<Output>) {
-        self.not_before = now + self.pace.next(&why, random);
+        self.not_before = self.servers.lost(now, &why, random);
         out.push(Output::Link(Link::Lost(Arc::new(why))));
         self.open_at = Some(self.not_before);
     }

@@ -24,6 +24,8 @@ use crate::worker::Command;
 pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) link: ArcSwap<Shown>,
+    /// The name of the server that is followed, or was asked last; empty if it has none.
+    pub(crate) server: ArcSwap<String>,
     /// How often the state of the client was another one.
     pub(crate) states: watch::Sender<u64>,
     /// Why keys that are watched anew are not followed yet, although the others are.
@@ -74,6 +76,7 @@ impl Shared {
         Self {
             snapshot: ArcSwap::default(),
             link: ArcSwap::from_pointee(Shown { link: Link::Idle, state: State::NotReady, since: started }),
+            server: ArcSwap::default(),
             states: watch::Sender::default(),
             trouble: ArcSwapOption::empty(),
             started,

@@ -140,6 +140,8 @@ pub struct ClientStatus {
     pub age: Option<Duration>,
     /// What kind of server is followed; `None` while none is.
     pub peer: Option<Peer>,
+    /// Which server is followed, or was asked last: host and port, or the path of a socket; `None` if the address is none.
+    pub server: Option<String>,
     /// Up to where everything is applied; `None` before the first state, and with a server without positions.
     pub position: Option<Position>,
     /// Why the server was lost, cannot be reached, or does not give what is watched anew; `None` while everything

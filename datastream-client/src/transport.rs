@@ -59,8 +59,9 @@ pub type Reply<A> = BoxFuture<'static, Result<A, CallError>>;
 pub trait Transport: Send + 'static {
     /// Calls `Sync`, on the connection of the streams.
     fn sync(&mut self, request: DataRequest) -> BoxFuture<'static, Answer>;
-    /// Finds out who is there; with `reconnect`, on a connection that is made for it and for the streams after it.
-    fn probe(&mut self, reconnect: bool) -> BoxFuture<'static, Result<Peer, Disconnect>>;
+    /// Finds out who is there; with `reconnect`, on a connection to the server of this number, which is made for it and for
+    /// the streams after it.
+    fn probe(&mut self, reconnect: Option<usize>) -> BoxFuture<'static, Result<Peer, Disconnect>>;
     /// Calls `Subscribe`.
     fn subscribe(&mut self, request: DataRequest) -> BoxStream<'static, Signal>;
     /// Calls `Sync` for the application.
@@ -75,15 +76,17 @@ pub trait Transport: Send + 'static {
     fn history(&mut self, request: HistoryRequest) -> Reply<HistoryResponse>;
     /// Calls `Status`.
     fn status(&mut self) -> Reply<StatusResponse>;
-    /// Makes new connections for what comes next: a call failed on an old one.
+    /// Makes new connections for what comes next: the runtime of the old ones is gone.
     fn renew(&mut self);
+    /// The names of the servers, in the order of their numbers; one at least.
+    fn servers(&self) -> Vec<String>;
 }
 
 /// gRPC over HTTP/2. It must be used inside a tokio runtime.
 ///
 /// Streams have a connection of their own: calls never wait behind a state that is being received. A
-/// reconnect makes a new one, to the next server if there are several: it asks DNS anew, and does not trust one that may be
-/// dead without knowing it.
+/// reconnect makes a new one: it asks DNS anew, and does not trust one that may be dead without knowing it. The session
+/// says to which server. Calls go to one until it fails them, and then to the next.
 pub struct Grpc {
     servers: Result<Servers, Disconnect>,
     limits: Limits,
@@ -97,15 +100,8 @@ impl Grpc {
         Self { servers, limits, stream: Lane::default(), calls: Lane::default() }
     }
 
-    fn stream_server(&mut self, reconnect: bool) -> Result<Server, Disconnect> {
-        if reconnect {
-            self.stream.leave();
-        }
+    fn stream_server(&mut self) -> Result<Server, Disconnect> {
         self.servers.as_ref().map(|servers| self.stream.server(servers)).map_err(Clone::clone)
-    }
-
-    fn call_server(&mut self) -> Result<Server, Disconnect> {
-        self.servers.as_ref().map(|servers| self.calls.server(servers)).map_err(Clone::clone)
     }
 
     /// Makes a call for the application, which ends in time.
@@ -118,15 +114,18 @@ impl Grpc {
         Q: Send + 'static,
         F: Future<Output = Result<Response<A>, Status>> + Send,
     {
-        let server = self.call_server();
+        let server = self.servers.as_ref().map(|servers| self.calls.server(servers)).map_err(Clone::clone);
         let limit = self.limits.sync;
         let answer = async move {
             let server = server?;
-            let (channel, mut request) = server.ready(message).await?;
-            request.set_timeout(limit.min(LONGEST_DEADLINE));
-            call(channel, request).await.map_err(|status| server.call_error(&status))
+            let answer = async {
+                let (channel, mut request) = server.ready(message).await?;
+                request.set_timeout(limit.min(LONGEST_DEADLINE));
+                call(channel, request).await.map_err(|status| server.call_error(&status))
+            };
+            within(limit, answer).await.inspect_err(|error| server.judge(error))
         };
-        within(limit, answer).boxed()
+        answer.boxed()
     }
 }
 
@@ -140,7 +139,7 @@ fn control(channel: Channel) -> ControlServiceClient<Channel> {
 
 impl Transport for Grpc {
     fn sync(&mut self, message: DataRequest) -> BoxFuture<'static, Answer> {
-        let server = self.stream_server(false);
+        let server = self.stream_server();
         let answer = async move {
             let server = server?;
             let (channel, request) = server.ready(message).await?;
@@ -159,8 +158,11 @@ impl Transport for Grpc {
             .boxed()
     }
 
-    fn probe(&mut self, reconnect: bool) -> BoxFuture<'static, Result<Peer, Disconnect>> {
-        let server = self.stream_server(reconnect);
+    fn probe(&mut self, reconnect: Option<usize>) -> BoxFuture<'static, Result<Peer, Disconnect>> {
+        if let Some(turn) = reconnect {
+            self.stream = Lane::to(turn);
+        }
+        let server = self.stream_server();
         async move {
             let server = server?;
             // The original knows no pages, and sends its whole list.
@@ -177,7 +179,7 @@ impl Transport for Grpc {
     }
 
     fn subscribe(&mut self, message: DataRequest) -> BoxStream<'static, Signal> {
-        match self.stream_server(false) {
+        match self.stream_server() {
             Ok(server) => signals(server, message).boxed(),
             Err(why) => ended(why),
         }
@@ -219,8 +221,12 @@ impl Transport for Grpc {
     }
 
     fn renew(&mut self) {
-        self.stream.drop_connection();
-        self.calls.leave();
+        self.stream.renew();
+        self.calls.renew();
+    }
+
+    fn servers(&self) -> Vec<String> {
+        self.servers.as_ref().map_or_else(|_| vec![String::new()], Servers::names)
     }
 }
 

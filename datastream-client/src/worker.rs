@@ -1,6 +1,7 @@
 //! The one task of a client: it feeds the session with what happens, and does what the session says.
 
 mod calls;
+mod news;
 mod runtime;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ use crate::status::Peer;
 use crate::telemetry;
 use crate::transport::{Signal, Transport};
 use calls::{Calls, Done};
+use news::News;
 
 /// How many commands are taken at once, so that streams are heard between them.
 const COMMANDS: usize = 1000;
@@ -81,6 +83,7 @@ pub(crate) struct Worker<T> {
     commands: UnboundedReceiver<Command>,
     streams: StreamMap<StreamId, BoxStream<'static, Said>>,
     calls: Calls,
+    news: News,
     local: Local,
     timers: FuturesUnordered<BoxFuture<'static, ()>>,
     expiries: Expiries,
@@ -99,7 +102,8 @@ impl<T: Transport> Worker<T> {
         patience: Duration,
         local: Local,
     ) -> Self {
-        let calls = Calls::new(patience);
+        let (calls, mut news) = (Calls::new(patience), News::of(transport.servers()));
+        shared.server.store(Arc::new(news.asked(0).to_owned()));
         let (streams, timers) = (StreamMap::new(), FuturesUnordered::new());
         Self {
             session,
@@ -108,6 +112,7 @@ impl<T: Transport> Worker<T> {
             commands,
             streams,
             calls,
+            news,
             local,
             timers,
             expiries: Expiries::default(),
@@ -311,6 +316,9 @@ impl<T: Transport> Worker<T> {
                 self.streams.insert(id, answer.into_stream().boxed());
             }
             Output::Probe { id, reconnect } => {
+                if let Some(server) = reconnect {
+                    self.shared.server.store(Arc::new(self.news.asked(server).to_owned()));
+                }
                 let answer = self.transport.probe(reconnect).map(Said::Probed);
                 self.streams.insert(id, answer.into_stream().boxed());
             }
@@ -344,26 +352,8 @@ impl<T: Transport> Worker<T> {
         cells
     }
 
-    fn show(&self, link: Link) {
-        let before = self.shared.link.load();
-        match (&before.link, &link) {
-            (Link::Lost(before), Link::Lost(why)) if before.to_string() == why.to_string() => {}
-            (_, Link::Lost(why)) if **why == Disconnect::Closed => {
-                tracing::info!("the settings client is closed")
-            }
-            (_, Link::Lost(why)) if why.is_fatal() => {
-                tracing::error!(%why, "the settings server cannot be followed; the last values stay");
-            }
-            (_, Link::Lost(why)) => tracing::warn!(%why, "the settings server is lost; the last values stay"),
-            (Link::Live(before), Link::Live(peer)) if before == peer => {}
-            (_, Link::Live(Peer::Current)) => tracing::info!("following the settings server"),
-            (_, Link::Live(Peer::Original)) => {
-                tracing::info!(
-                    "following a settings server of the original: live, no heartbeats, no deletions"
-                );
-            }
-            (_, Link::Idle | Link::Connecting) => {}
-        }
+    fn show(&mut self, link: Link) {
+        self.news.tell(&link);
         self.shared.trouble.store(None);
         self.shared.show(link);
     }
@@ -377,7 +367,7 @@ impl<T: Transport> Worker<T> {
     }
 
     fn finish(&mut self, done: Done) {
-        let is_missed = self.calls.finish(done, &self.session, &mut self.transport);
+        let is_missed = self.calls.finish(done, &self.session);
         if is_missed {
             self.step(Event::Doubted);
         }

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use datastream_client::{Client, State};
+use datastream_client::{Client, Limits, State};
 use datastream_server::stores::memory::MemoryStore;
 use datastream_server::testing::TestServer;
+use datastream_server::testing::faulty::{Fault, FaultyStore};
 use datastream_server::{Config, serve};
 use futures_util::future::join_all;
 use tokio::net::{TcpStream, UnixListener};
@@ -173,4 +174,99 @@ async fn who_is_not_let_in_asks_again_and_again_and_is_let_in_at_last() {
         drop(fed);
     }))
     .await;
+}
+
+/// A client whose connections to `away.invalid` are never made, and all others to this server; and how many were asked for.
+fn beside_a_black_hole(server: &TestServer, limits: Limits) -> (Client, Arc<AtomicUsize>) {
+    let (asked, address) = (Arc::new(AtomicUsize::new(0)), server.url().replace("http://", ""));
+    let count = asked.clone();
+    let connect = move |host: String| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let address = address.clone();
+        async move {
+            match host.starts_with("away.") {
+                true => std::future::pending().await,
+                false => TcpStream::connect(address).await,
+            }
+        }
+    };
+    let client = Client::builder("http://away.invalid,http://here.invalid").limits(limits).connector(connect);
+    (client.connect(), asked)
+}
+
+fn short() -> Limits {
+    Limits::default().connect(Duration::from_millis(200)).sync(Duration::from_millis(1_000))
+}
+
+#[tokio::test]
+async fn a_server_that_swallows_everything_is_left_by_the_calls_that_it_fails_and_by_no_others() {
+    let server = TestServer::start();
+    let (client, _) = beside_a_black_hole(&server, short());
+    // These are all under way when the first of them fails.
+    let lost = join_all((0..10).map(|n| client.set("n", n))).await;
+    assert!(lost.iter().all(Result::is_err));
+    // What they hear late does not take the calls away from the one that is there.
+    for n in 0..20_i64 {
+        client.set("n", n).await.expect("the other server takes it");
+    }
+    let n = client.watch::<i64>("n");
+    within("ready", n.ready()).await.expect("it is there");
+    assert_eq!(client.status().server.as_deref(), Some("here.invalid"));
+}
+
+#[tokio::test]
+async fn calls_that_fail_do_not_keep_a_stream_from_the_next_server() {
+    let store = FaultyStore::new();
+    let mut lost = TestServer::start_with(store.clone(), Config::default());
+    let next = TestServer::start_with(store.clone(), Config::default());
+    lost.set("n", 1_i64);
+    let client = Client::connect(format!("{},{}", lost.url(), next.url()));
+    let n = client.watch::<i64>("n");
+    within("ready", n.ready()).await.expect("it is there");
+    let _refusing = store.fail_commits(Fault::Unavailable);
+    lost.kill();
+    let calling = async {
+        loop {
+            let _ = client.set("n", 2_i64).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = calling => unreachable!("it calls for ever"),
+        () = eventually("it follows the next", || next.subscribers() == 1 && client.status().state == State::Ready) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_costs_no_connection() {
+    let store = FaultyStore::new();
+    let server = TestServer::start_with(store.clone(), Config::default());
+    let (asked, address) = (Arc::new(AtomicUsize::new(0)), server.url().replace("http://", ""));
+    let count = asked.clone();
+    let connect = move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        TcpStream::connect(address.clone())
+    };
+    let client = Client::builder("http://h").connector(connect).connect();
+    let _refusing = store.fail_commits(Fault::Full);
+    for _ in 0..10 {
+        client.set("n", 1_i64).await.expect_err("there is no room");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_one_server_wants_does_not_keep_a_client_from_the_next() {
+    let hint = ErrorDetails::with_retry_info(Some(Duration::from_secs(3600)));
+    let later = Status::with_error_details(Code::Unavailable, "later", hint);
+    for status in [later, Status::unauthenticated("no")] {
+        let mut first = Hostile::start();
+        let next = TestServer::start().with("n", 10_i64);
+        let client = Client::connect(format!("{},{}", first.url(), next.url()));
+        let n = client.watch::<i64>("n");
+        first.asked().await.refuse(status);
+        eventually("the other's value", || n.get() == Some(10) && client.status().state == State::Ready)
+            .await;
+        assert_eq!(client.status().server, next.url().strip_prefix("http://").map(str::to_owned));
+    }
 }

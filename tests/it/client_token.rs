@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use datastream_client::{CallError, Client, State};
+use datastream_client::{CallError, Client, Limits, State};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::{InterceptorLayer, Routes};
@@ -69,7 +70,10 @@ async fn a_token_that_is_none_is_shown_and_is_in_no_text() {
         let error = client.server_status().await.expect_err("it is no token");
         let why = std::error::Error::source(&error).expect("it says why");
         let text = format!("{error}: {why}");
-        assert!(text.contains("the token is empty, or not of visible ASCII characters"), "{text}");
+        assert!(
+            text.contains("the token is empty, longer than 8 KiB, or not of visible ASCII characters"),
+            "{text}"
+        );
         assert!(token.is_empty() || !(text + &shown).contains(token));
         let _handle = client.watch::<i64>("a");
         eventually("it is shown", || client.status().state == State::Fatal).await;
@@ -123,6 +127,30 @@ async fn an_application_is_asked_for_a_token_where_it_may_block_and_fail() {
     assert!(texts[1].ends_with("no token: the function of the application panicked"), "{texts:?}");
     client.server_status().await.expect_err("it is not let in");
     assert!(said(&heard, "token-2"));
+}
+
+#[tokio::test]
+async fn a_token_that_never_comes_costs_one_thread_and_the_call_a_moment() {
+    let (url, heard) = closed_server().await;
+    let (asked, (release, held)) = (Arc::new(AtomicUsize::new(0)), std::sync::mpsc::channel::<()>());
+    let (count, held) = (asked.clone(), Mutex::new(held));
+    let ask = move || -> Result<String, &str> {
+        count.fetch_add(1, Ordering::Relaxed);
+        held.lock().expect("no holder panics").recv().map_err(|_| "it is over")?;
+        Ok("late".to_owned())
+    };
+    let limits = Limits::default().connect(Duration::from_millis(200));
+    let client = Client::builder(&url).limits(limits).token_from(ask).connect();
+    let failed = futures_util::future::join_all((0..50).map(|_| client.server_status())).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    for error in failed.into_iter().map(|answer| answer.expect_err("there is no token")) {
+        let why = std::error::Error::source(&error).expect("it says why").to_string();
+        assert!(why.ends_with("no token: there was no answer within 200ms"), "{why}");
+    }
+    // What comes late is for the next.
+    release.send(()).expect("it waits");
+    client.server_status().await.expect_err("it is not let in");
+    assert!(said(&heard, "late"));
 }
 
 #[tokio::test]

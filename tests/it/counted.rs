@@ -54,7 +54,7 @@ impl Transport for Counted {
         self.grpc.sync(request)
     }
 
-    fn probe(&mut self, reconnect: bool) -> BoxFuture<'static, Result<Peer, Disconnect>> {
+    fn probe(&mut self, reconnect: Option<usize>) -> BoxFuture<'static, Result<Peer, Disconnect>> {
         self.attempts.note();
         self.grpc.probe(reconnect)
     }
@@ -89,5 +89,9 @@ impl Transport for Counted {
 
     fn renew(&mut self) {
         self.grpc.renew();
+    }
+
+    fn servers(&self) -> Vec<String> {
+        self.grpc.servers()
     }
 }

@@ -192,7 +192,7 @@ impl Transport for Handed {
         self.ask(|reply| Call::Sync(request, reply)).map(move |state| Answer { is_current, state }).boxed()
     }
 
-    fn probe(&mut self, _: bool) -> BoxFuture<'static, Result<Peer, Disconnect>> {
+    fn probe(&mut self, _: Option<usize>) -> BoxFuture<'static, Result<Peer, Disconnect>> {
         if self.is_stranger {
             return self.ask(Call::Probe);
         }
@@ -231,4 +231,8 @@ impl Transport for Handed {
     }
 
     fn renew(&mut self) {}
+
+    fn servers(&self) -> Vec<String> {
+        vec!["the test".to_owned()]
+    }
 }

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -23,12 +22,14 @@ impl ClientBuilder {
     /// space around it is ignored. One that cannot be read is shown by [`status`](crate::Client::status), and read again by
     /// the next attempt.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.access.token = Token::File(path.into());
+        self.access.token = Token::from_file(path.into());
         self
     }
 
-    /// As [`token`](Self::token), from a function that is asked for each call, on a thread where it may block. Its error
-    /// is shown by [`status`](crate::Client::status), so it should not name the secret; it is asked again by the next attempt.
+    /// As [`token`](Self::token), from a function that is asked for each call, on a thread of its own where it may block for
+    /// as long as [`Limits::connect`](crate::Limits::connect); what comes later is for the next call. It is never asked twice at
+    /// once: calls that need a token meanwhile have the same. Its error is shown by [`status`](crate::Client::status), so it should
+    /// not name the secret; it is asked again by the next attempt.
     ///
     /// ```
     /// use datastream_client::Client;
@@ -39,7 +40,7 @@ impl ClientBuilder {
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.access.token = Token::Asked(Arc::new(move || ask().map_err(Into::into)));
+        self.access.token = Token::asked(move || ask().map_err(|why| why.into().to_string()));
         self
     }
 

@@ -43,6 +43,7 @@ impl Session {
 
     /// Asks who is there; with `reconnect`, on the new connection that the streams will use.
     pub(super) fn probe(&mut self, now: Duration, reconnect: bool, out: &mut Vec<Output>) {
+        let reconnect = reconnect.then_some(self.servers.turn());
         let id = self.next_id();
         self.probing = Some(Probing { id, until: now.saturating_add(self.limits.sync) });
         out.push(Output::Probe { id, reconnect });
@@ -50,14 +51,21 @@ impl Session {
 
     /// The answer to `Sync` is a first state, if it is a server of this project that answers. A failure is no
     /// obstacle: the stream brings the state.
-    pub(super) fn synced(&mut self, now: Duration, id: StreamId, answer: Answer, out: &mut Vec<Output>) {
+    pub(super) fn synced(
+        &mut self,
+        now: Duration,
+        random: f64,
+        id: StreamId,
+        answer: Answer,
+        out: &mut Vec<Output>,
+    ) {
         let Some(syncing) = self.syncing.take_if(|syncing| syncing.id == id) else { return };
         let state = match answer.state {
             Ok(state) => stream::first_state(syncing.keys, state, &self.limits),
             // A refused one may have been too large, and is what the original says to all.
             Err(Disconnect::Refused { .. }) => None,
-            // The connection itself failed: say so already now, not when the probe has failed as well.
-            Err(why) => return self.probe_after(why, now, out),
+            // The connection itself failed.
+            Err(why) => return self.go_on(now, random, why, out),
         };
         if !answer.is_current {
             return self.probe(now, false, out);
@@ -72,7 +80,12 @@ impl Session {
         self.subscribe(now, out);
     }
 
-    fn probe_after(&mut self, why: Disconnect, now: Duration, out: &mut Vec<Output>) {
+    /// The first server does not answer: another one is asked at once. The same one is, too, if there is somebody; else
+    /// after a wait.
+    fn go_on(&mut self, now: Duration, random: f64, why: Disconnect, out: &mut Vec<Output>) {
+        if !self.servers.go_on() && matches!(why, Disconnect::Unreachable(_) | Disconnect::Credentials(_)) {
+            return self.retreat(now, random, why, out);
+        }
         out.push(Output::Link(Link::Lost(why.into())));
         self.probe(now, true, out);
     }
@@ -100,7 +113,7 @@ impl Session {
     pub(super) fn drop_late(&mut self, now: Duration, random: f64, out: &mut Vec<Output>) {
         if let Some(syncing) = self.syncing.take_if(|syncing| now >= syncing.until) {
             out.push(Output::Close(syncing.id));
-            self.probe_after(Disconnect::Silent, now, out);
+            self.go_on(now, random, Disconnect::Silent, out);
         }
         if let Some(probing) = self.probing.take_if(|probing| now >= probing.until) {
             out.push(Output::Close(probing.id));

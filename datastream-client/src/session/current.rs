@@ -10,7 +10,7 @@ use datastream::proto::{self, DataRequest, DataResponse, Phase};
 use super::stream::{Heard, Stream};
 use super::{COLLECT, Changed, Link, Opening, Output, Session, StreamId, texts};
 use crate::error::Disconnect;
-use crate::retry::{HEALTHY, LONGEST_DELAY};
+use crate::retry::HEALTHY;
 use crate::snapshot::Snapshot;
 use crate::status::Peer;
 
@@ -36,10 +36,13 @@ impl Session {
             Ok(Heard::Part) => {}
             Ok(Heard::Heartbeat) => self.moved(now, id, None, Vec::new(), out),
             Ok(Heard::Delivery(phase, changed)) => self.moved(now, id, Some(phase), changed, out),
-            Ok(Heard::Drain(delay)) => {
-                self.drop_stream(now, random, id, Disconnect::Draining, out);
-                self.not_before = self.not_before.max(now + delay.min(LONGEST_DELAY));
-                self.open_at = self.open_at.map(|at| at.max(self.not_before));
+            Ok(Heard::Drain(retry_after)) => {
+                let why = Disconnect::Draining { retry_after };
+                self.drop_stream(now, random, id, why.clone(), out);
+                if self.joining.is_some() {
+                    // It is on its way to the same server, and may need another try.
+                    self.not_before = self.servers.again(now, &why, random);
+                }
             }
             Err(why) => self.drop_stream(now, random, id, why, out),
         }
@@ -103,7 +106,10 @@ impl Session {
         let Some(ended) = self.live.take_if(is).or_else(|| self.joining.take_if(is)) else { return };
         self.credit(now, &ended);
         if self.joining.is_none() {
-            self.not_before = now + self.pace.next(&why, random);
+            self.not_before = match self.live {
+                None => self.servers.lost(now, &why, random),
+                Some(_) => self.servers.again(now, &why, random),
+            };
             self.open_at = Some(self.not_before);
         }
         let why = Arc::new(why);
@@ -126,7 +132,7 @@ impl Session {
     /// A stream that was healthy for long clears the record of failures.
     pub(super) fn credit(&mut self, now: Duration, stream: &Stream) {
         if stream.complete.is_some_and(|complete| now >= complete + HEALTHY) {
-            self.pace.reset();
+            self.servers.credit();
         }
     }
 

@@ -85,8 +85,8 @@ pub enum Output {
     Probe {
         /// What it is named from now on.
         id: StreamId,
-        /// On a new connection, because the old one may be dead without knowing it.
-        reconnect: bool,
+        /// On a new connection, to the server with this number: the old one may be dead without knowing it.
+        reconnect: Option<usize>,
     },
     /// Call `Subscribe`.
     Open {

@@ -264,7 +264,7 @@ impl Session {
         let Some(original) = self.original.take() else { return };
         out.extend(original.streams.into_keys().map(Output::Close));
         if is_healthy(original.answered, now) {
-            self.pace.reset();
+            self.servers.credit();
         }
         if !self.wanted.is_empty() {
             self.retreat(now, random, why, out);

@@ -43,7 +43,7 @@ fn first_contact_syncs_then_subscribes_from_its_position() {
 
 #[test]
 fn a_failed_sync_is_no_obstacle() {
-    for why in [Disconnect::Ended, Disconnect::Unreachable("no route".to_owned())] {
+    for why in [Disconnect::Ended, Disconnect::Broken("reset".to_owned())] {
         let mut machine = Machine::watching(["a"]);
         let (sync, _) = machine.wait(10).sync().expect("Sync is called");
         let outputs = machine.synced(sync, Err(why));
@@ -52,6 +52,18 @@ fn a_failed_sync_is_no_obstacle() {
         assert!(outputs.probe().is_some_and(|(_, reconnect)| reconnect), "the connection is not trusted");
         machine.step(Event::Received(open.id, state(5, [("a", 3, "1")])));
         assert_eq!(machine.shown(), [("a", "1")]);
+    }
+}
+
+#[test]
+fn a_first_server_that_cannot_be_reached_is_asked_again_after_a_wait_and_another_at_once() {
+    for servers in [1, 2] {
+        let mut machine = Machine::watching(["a"]);
+        machine.session.set_servers(servers);
+        let (sync, _) = machine.wait(10).sync().expect("Sync is called");
+        let outputs = machine.synced(sync, Err(Disconnect::Unreachable("no route".to_owned())));
+        assert_eq!(outputs.probe().is_some(), servers == 2);
+        assert_eq!(machine.wait(500).probe().is_some(), servers == 1);
     }
 }
 
@@ -159,8 +171,8 @@ fn health_counts_although_a_late_key_replaced_the_stream() {
 }
 
 #[test]
-fn a_drain_keeps_away_for_its_delay_and_at_most_a_minute() {
-    for (delay, wait) in [(0, 500), (3_000, 3_000), (3_600_000, 60_000)] {
+fn a_drain_keeps_away_for_its_delay_which_is_at_most_a_minute() {
+    for (delay, wait) in [(0, 500), (3_000, 3_500), (3_600_000, 60_500)] {
         let (mut machine, live) = Machine::live_with(["a"], endless());
         let outputs = machine.step(Event::Received(live, drain(delay)));
         assert_eq!(outputs.closed(), [live]);
@@ -652,7 +664,7 @@ fn doubt_ends_with_the_stream_that_was_doubted() {
     machine.step(Event::Received(next, resume(5, NOTHING)));
     assert!(machine.step(Event::Doubted).calls().is_empty(), "the server keeps the client away");
     machine.step(Event::Ended(next, Disconnect::Ended));
-    let open = machine.wait(30_000).open().expect("a reconnect");
+    let open = machine.wait(30_500).open().expect("a reconnect");
     assert_eq!(open.request.resume.expect("a position").revision, 5, "the server judges what is shown");
 }
 

@@ -1,22 +1,23 @@
 //! Who is calling, as far as a token says it.
 
-use std::error::Error as StdError;
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, fs, thread};
 
 use datastream::key::shown;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::oneshot;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::error::Disconnect;
 
 /// What a token may not be. The token itself is in no error: it is a secret.
-const RULE: &str = "the token is empty, or not of visible ASCII characters";
+const RULE: &str = "the token is empty, longer than 8 KiB, or not of visible ASCII characters";
+const PANICKED: &str = "the function of the application panicked";
 
 /// The longest token: a server refuses longer headers anyway.
 const MAX_BYTES: usize = 8 << 10;
-
-type Failure = Box<dyn StdError + Send + Sync>;
 
 /// Where the token comes from that goes with each call.
 #[derive(Clone, Default)]
@@ -24,47 +25,46 @@ pub(crate) enum Token {
     #[default]
     None,
     Fixed(String),
-    /// Read anew for each call.
-    File(PathBuf),
     /// Asked for anew for each call.
-    Asked(Arc<dyn Fn() -> Result<String, Failure> + Send + Sync>),
+    Asked(Arc<Asked>),
 }
 
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Fixed(_) => "Fixed",
-            Self::File(_) => "File",
-            Self::Asked(_) => "Asked",
-        })
-    }
+/// A file, or a function of the application, that says the token.
+pub(crate) struct Asked {
+    ask: Arc<dyn Fn() -> Result<String, String> + Send + Sync>,
+    /// The answer that nobody has had yet, or that is still to come.
+    answer: Mutex<Option<Answer>>,
 }
+
+/// What several calls may wait for.
+type Answer = Shared<BoxFuture<'static, Result<String, String>>>;
 
 /// What a call says of its caller.
 pub(super) type Bearer = Option<MetadataValue<Ascii>>;
 
 impl Token {
-    /// What the next call is to say. A file, or the application, is asked where it may block.
+    pub(crate) fn from_file(path: PathBuf) -> Self {
+        Self::asked(move || read(&path))
+    }
+
+    pub(crate) fn asked(ask: impl Fn() -> Result<String, String> + Send + Sync + 'static) -> Self {
+        Self::Asked(Arc::new(Asked { ask: Arc::new(ask), answer: Mutex::default() }))
+    }
+
+    /// What the next call is to say. Cancel safe: an answer that comes later is that of the next call.
     pub(super) async fn bearer(&self) -> Result<Bearer, Disconnect> {
-        let asked: Box<dyn FnOnce() -> Result<String, String> + Send> = match self.clone() {
-            Self::None => return Ok(None),
+        match self {
+            Self::None => Ok(None),
             // It stays as bad as it is, as a bad address does.
             Self::Fixed(token) => {
-                return header(&token).map(Some).ok_or_else(|| Disconnect::BadAddress(RULE.to_owned()));
+                header(token).map(Some).ok_or_else(|| Disconnect::BadAddress(RULE.to_owned()))
             }
-            Self::File(path) => Box::new(move || {
-                let text = std::fs::read_to_string(&path);
-                text.map(|text| text.trim().to_owned())
-                    .map_err(|error| format!("{}: {error}", path.display()))
-            }),
-            Self::Asked(ask) => Box::new(move || ask().map_err(|error| error.to_string())),
-        };
-        let answer = tokio::task::spawn_blocking(asked).await;
-        let answer = answer.unwrap_or_else(|_| Err("the function of the application panicked".to_owned()));
-        let wrong = |why: &str| Disconnect::Credentials(format!("no token: {}", shown(why)));
-        let token = answer.map_err(|why| wrong(&why))?;
-        header(&token).map(Some).ok_or_else(|| wrong(RULE))
+            Self::Asked(asked) => {
+                let wrong = |why: &str| Disconnect::Credentials(format!("no token: {}", shown(why)));
+                let token = asked.answer().await.map_err(|why| wrong(&why))?;
+                header(&token).map(Some).ok_or_else(|| wrong(RULE))
+            }
+        }
     }
 
     pub(super) fn is_some(&self) -> bool {
@@ -72,10 +72,53 @@ impl Token {
     }
 }
 
+impl Asked {
+    /// Asks, unless that is being done: one that never answers costs one thread, and none of those that the application
+    /// needs.
+    fn answer(&self) -> Answer {
+        // Nothing under this lock leaves it half-changed.
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = answer.as_ref().filter(|answer| answer.peek().is_none()) {
+            return answer.clone();
+        }
+        let (reply, answered) = oneshot::channel();
+        let ask = self.ask.clone();
+        let thread = thread::Builder::new().name("datastream-token".to_owned());
+        // One that cannot be started drops what would reply, as one that panics does.
+        let started = thread.spawn(move || reply.send(ask()));
+        let lost = if started.is_ok() { PANICKED } else { "no thread can be had to ask for it" };
+        let asked = answered.map(move |answered| answered.unwrap_or_else(|_| Err(lost.to_owned())));
+        answer.insert(asked.boxed().shared()).clone()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Fixed(_) => "Fixed",
+            Self::Asked(_) => "Asked",
+        })
+    }
+}
+
+/// What waits for a writer, or has no end, is no file with a token.
+fn read(path: &Path) -> Result<String, String> {
+    let wrong = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
+    let found = fs::metadata(path).map_err(|error| wrong(&error))?;
+    if !found.is_file() || found.len() > 2 * MAX_BYTES as u64 {
+        return Err(wrong(&"it is no file with a token"));
+    }
+    fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|error| wrong(&error))
+}
+
 fn header(token: &str) -> Bearer {
     let is_token =
         !token.is_empty() && token.len() <= MAX_BYTES && token.bytes().all(|byte| byte.is_ascii_graphic());
-    let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().ok().filter(|_| is_token)?;
+    if !is_token {
+        return None;
+    }
+    let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().ok()?;
     value.set_sensitive(true);
     Some(value)
 }

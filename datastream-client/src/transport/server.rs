@@ -1,16 +1,18 @@
 //! A server as it is reached: over a connection that is made when it is first needed, by somebody who says who it is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 
 use super::address::{Address, Way};
 use super::bearer::Token;
 use super::connector::Connector;
-use crate::error::Disconnect;
+use crate::error::{CallError, Disconnect};
 
 /// How often a quiet connection is pinged, and how long it may take to answer. Streams of our servers have their
 /// heartbeats, and calls their deadlines; this is for those of the original. gRPC servers end a connection that is
@@ -42,6 +44,9 @@ pub(super) struct Server {
     access: Arc<Access>,
     limit: Duration,
     channel: Arc<OnceCell<Channel>>,
+    /// Whether calls are to go elsewhere: only what this very one did counts.
+    is_spent: Arc<AtomicBool>,
+    has_others: bool,
 }
 
 /// A connection for one purpose.
@@ -63,26 +68,38 @@ impl Servers {
 
     fn connect(&self, turn: usize) -> Server {
         let address = self.addresses[turn % self.addresses.len()].clone();
-        Server { address, access: self.access.clone(), limit: self.limit, channel: Arc::default() }
+        Server {
+            address,
+            access: self.access.clone(),
+            limit: self.limit,
+            channel: Arc::default(),
+            is_spent: Arc::default(),
+            has_others: self.addresses.len() > 1,
+        }
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.addresses.iter().map(|address| address.name.clone()).collect()
     }
 }
 
 impl Lane {
-    /// The connection; a new one, if there is none.
+    /// A lane that begins with the server of this number.
+    pub(super) fn to(turn: usize) -> Self {
+        Self { turn, server: None }
+    }
+
+    /// The connection; a new one, if there is none, to the next server if this one is spent.
     pub(super) fn server(&mut self, servers: &Servers) -> Server {
+        if self.server.take_if(|server| server.is_spent.load(Ordering::Relaxed)).is_some() {
+            self.turn = self.turn.wrapping_add(1);
+        }
         self.server.get_or_insert_with(|| servers.connect(self.turn)).clone()
     }
 
-    /// Does not trust the connection again. A new one asks DNS anew.
-    pub(super) fn drop_connection(&mut self) {
+    /// Does not trust the connection again.
+    pub(super) fn renew(&mut self) {
         self.server = None;
-    }
-
-    /// The same, and it is the next server's turn.
-    pub(super) fn leave(&mut self) {
-        if self.server.take().is_some() {
-            self.turn = self.turn.wrapping_add(1);
-        }
     }
 }
 
@@ -90,11 +107,31 @@ impl Server {
     /// What a call needs: the connection, which may still have to be made, and a request that says who asks.
     pub(super) async fn ready<Q>(&self, message: Q) -> Result<(Channel, Request<Q>), Disconnect> {
         let mut request = Request::new(message);
-        if let Some(bearer) = self.access.token.bearer().await? {
+        let bearer = timeout(self.limit, self.access.token.bearer()).await;
+        let late =
+            || Disconnect::Credentials(format!("no token: there was no answer within {:?}", self.limit));
+        if let Some(bearer) = bearer.unwrap_or_else(|_| Err(late()))? {
             request.metadata_mut().insert("authorization", bearer);
         }
         let channel = self.channel.get_or_try_init(|| self.connect()).await?;
         Ok((channel.clone(), request))
+    }
+
+    /// Sends later calls elsewhere, if this error says that the connection is not to be trusted again; or that the server
+    /// does not serve for now, and there is another.
+    pub(super) fn judge(&self, error: &CallError) {
+        let is_spent = match error {
+            CallError::TimedOut => true,
+            CallError::Unreachable(why) => !matches!(**why, Disconnect::Credentials(_)),
+            CallError::Failed(why) => match &**why {
+                Disconnect::Refused { code, .. } => *code == "UNAVAILABLE" && self.has_others,
+                _ => true,
+            },
+            _ => false,
+        };
+        if is_spent {
+            self.is_spent.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn connect(&self) -> Result<Channel, Disconnect> {

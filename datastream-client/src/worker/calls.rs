@@ -42,8 +42,8 @@ struct Unseen {
 /// What has ended.
 pub(crate) enum Done {
     Wrote(Vec<Arc<str>>, Result<Option<Position>, CallError>, WriteReply),
-    /// Whoever waited for it has it; the error that it was, if it was one.
-    Answered(Option<CallError>),
+    /// Whoever waited for it has it.
+    Answered,
     TimeOver(u64),
 }
 
@@ -75,9 +75,8 @@ impl Calls {
     /// A call that is over with its answer. Whoever no longer waits for it is no failure.
     pub(crate) fn ask<A: Send + 'static>(&mut self, answer: transport::Reply<A>, reply: Reply<A>) {
         let answered = answer.map(|answer| {
-            let error = answer.as_ref().err().cloned();
             let _ = reply.send(answer);
-            Done::Answered(error)
+            Done::Answered
         });
         self.running.push(answered.boxed());
     }
@@ -89,14 +88,11 @@ impl Calls {
 
     /// Answers whoever waits for what has ended. One that no longer waits is no failure. Returns whether a write
     /// was not seen in its time.
-    pub(crate) fn finish<T: Transport>(&mut self, done: Done, session: &Session, transport: &mut T) -> bool {
+    pub(crate) fn finish(&mut self, done: Done, session: &Session) -> bool {
         match done {
             Done::Wrote(keys, Ok(position), reply) => self.wrote(keys, position, reply, session),
-            Done::Wrote(_, Err(error), reply) => {
-                renew(transport, &error);
-                let _ = reply.send(Err(error));
-            }
-            Done::Answered(error) => error.iter().for_each(|error| renew(transport, error)),
+            Done::Wrote(_, Err(error), reply) => drop(reply.send(Err(error))),
+            Done::Answered => {}
             Done::TimeOver(id) => {
                 let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) else { return false };
                 self.unseen.swap_remove(at).answer(Seen::NotYet);
@@ -164,12 +160,5 @@ fn time_over(id: u64, patience: Duration) -> BoxFuture<'static, Done> {
 impl Unseen {
     fn answer(self, seen: Seen) {
         let _ = self.reply.send(Ok(Written { seen, ..self.written }));
-    }
-}
-
-/// A connection on which a call failed is not trusted again.
-fn renew<T: Transport>(transport: &mut T, error: &CallError) {
-    if matches!(error, CallError::Failed(_) | CallError::TimedOut | CallError::Unreachable(_)) {
-        transport.renew();
     }
 }

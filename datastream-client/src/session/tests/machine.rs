@@ -130,7 +130,7 @@ impl Outputs for Vec<Output> {
 
     fn probe(&self) -> Option<(StreamId, bool)> {
         self.iter().find_map(|output| match output {
-            Output::Probe { id, reconnect } => Some((*id, *reconnect)),
+            Output::Probe { id, reconnect } => Some((*id, reconnect.is_some())),
             _ => None,
         })
     }
