@@ -4,6 +4,8 @@ mod address;
 mod bearer;
 mod connector;
 mod failure;
+#[cfg(feature = "tls")]
+mod secret_file;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;
