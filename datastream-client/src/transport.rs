@@ -4,6 +4,7 @@ mod address;
 mod bearer;
 mod connector;
 mod failure;
+mod secret_file;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;

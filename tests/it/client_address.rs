@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use datastream_client::{CallError, Client, Disconnect, Limits, State, Unavailable};
 
+use crate::raw_server::{self, Said};
 use crate::wire::{eventually, within};
 
 /// Waits until the client says why it is not connected.
@@ -63,7 +64,10 @@ async fn a_bad_address_never_panics_and_names_its_rule() {
         ("http://127.0.0.1:0", port),
         ("http://user:hunter2@127.0.0.1:1", "an address has no user and no password"),
         ("https://user:hunter2@127.0.0.1:1", "an address has no user and no password"),
+        ("http://user:hun,ter2@127.0.0.1:1", "an address has no user and no password"),
         ("http://127.0.0.1:1/settings", "an address ends after its port"),
+        ("http://127.0.0.1:1#settings", "an address ends after its port"),
+        ("http://127.0.0.1:1?token=hunter2", "an address ends after its port"),
     ];
     for (address, rule) in table {
         // It is not waited for: an address stays as bad as it is.
@@ -74,7 +78,7 @@ async fn a_bad_address_never_panics_and_names_its_rule() {
         assert!(matches!(why, Disconnect::BadAddress(_)), "{address:.40?}: {why}");
         let text = why.to_string();
         assert!(text.ends_with(rule), "{address:.40?}: {text}");
-        assert!(text.len() < 300 && !text.contains("hunter2") && !text.contains('\u{202e}'), "{text}");
+        assert!(text.len() < 300 && !text.contains("hun") && !text.contains('\u{202e}'), "{text}");
         assert!(!text.chars().any(char::is_control), "{text:?}");
         let unready = within("ready", handle.ready()).await.expect_err("there is no server");
         assert!(
@@ -103,6 +107,35 @@ async fn a_host_that_does_not_exist_is_named() {
     let why = trouble(&Client::connect("http://no-such-host.invalid:8080")).await;
     assert!(matches!(why, Disconnect::Unreachable(_)), "{why:?}");
     assert!(why.to_string().contains("no-such-host.invalid:8080: "), "{why}");
+}
+
+#[tokio::test]
+async fn a_host_of_any_length_makes_a_short_text() {
+    let text = trouble(&Client::connect("x".repeat(60_000))).await.to_string();
+    assert!(text.len() < 400, "{} bytes", text.len());
+}
+
+#[tokio::test]
+async fn an_answer_of_http_is_no_refusal_of_a_server_and_is_asked_about() {
+    for http in [200, 401, 403, 404, 429, 502, 503] {
+        for body in ["", "<html>a page</html>"] {
+            if (http, body) == (200, "") {
+                continue; // Which is a stream that ends.
+            }
+            let address = raw_server::start(Said { http, body: body.into(), status: None }).await;
+            let client = Client::connect(&address);
+            let why = trouble(&client).await;
+            assert!(matches!(why, Disconnect::Broken(_)) && !why.is_fatal(), "{why:?}");
+            let text = why.to_string();
+            let said = format!(
+                "{address}: it answers with HTTP {http}, and not with gRPC (is it a datastream server?"
+            );
+            assert!(text.contains(&said), "{text}");
+            assert_eq!(client.status().state, State::NotReady);
+            let called = client.server_status().await;
+            assert!(matches!(called, Err(CallError::Failed(why)) if why.to_string() == text));
+        }
+    }
 }
 
 #[tokio::test]

@@ -68,6 +68,7 @@ mod postgres_crowd;
 mod process;
 mod proxy;
 mod pushers;
+mod raw_server;
 #[cfg(target_os = "linux")]
 mod s3;
 mod scripted;

@@ -54,7 +54,8 @@ impl ClientBuilder {
 
     /// Makes connections in the place of the system: through a proxy, or over the network of a simulation. `connect` is
     /// given host and port, such as `settings.example:8443`, and may take as long as [`Limits::connect`](crate::Limits::connect). TLS, if the
-    /// address asks for it, is spoken over what it returns. Sockets of Unix are not asked of it.
+    /// address asks for it, is spoken over what it returns. Sockets of Unix are not asked of it. It runs on the runtime of
+    /// the client, where it must not block; if it panics, the server counts as not to be reached.
     ///
     /// ```
     /// use datastream_client::Client;

@@ -32,6 +32,10 @@ pub(super) enum Way {
 impl Address {
     /// Reads what stands between commas: `http://a:8080,http://b:8080`.
     pub(super) fn parse_all(text: &str) -> Result<Vec<Self>, Disconnect> {
+        // Before anything is split, and shown by itself: a password may have commas.
+        if text.split(',').any(|address| address.contains('@') && !address.trim().starts_with("unix:")) {
+            return Err(wrong(text, "an address has no user and no password"));
+        }
         text.split(',').map(Self::parse).collect()
     }
 
@@ -39,7 +43,7 @@ impl Address {
     /// ignored.
     fn parse(text: &str) -> Result<Self, Disconnect> {
         let text = text.trim();
-        read(text).map_err(|rule| Disconnect::BadAddress(format!("`{}`: {rule}", shown_address(text))))
+        read(text).map_err(|rule| wrong(text, rule))
     }
 
     /// Whether everybody between here and there can read what is said.
@@ -49,6 +53,10 @@ impl Address {
             || host.trim_matches(['[', ']']).parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
         self.way == Way::Plain && !is_here
     }
+}
+
+fn wrong(text: &str, rule: &str) -> Disconnect {
+    Disconnect::BadAddress(format!("`{}`: {rule}", shown_address(text)))
 }
 
 fn read(text: &str) -> Result<Address, &'static str> {
@@ -63,7 +71,7 @@ fn read(text: &str) -> Result<Address, &'static str> {
         _ => return Err("an address begins with http://, https:// or unix:"),
     };
     let uri = uri(format!("{scheme}://{rest}"))?;
-    let name = uri.authority().map(ToString::to_string).unwrap_or_default();
+    let name = shown(uri.authority().ok_or(FORM)?.as_str()).to_string();
     Ok(Address { endpoint: Endpoint::from(uri), way, name })
 }
 
@@ -80,25 +88,26 @@ fn socket(path: &str) -> Result<Address, &'static str> {
 
 fn uri(text: String) -> Result<Uri, &'static str> {
     let uri: Uri = text.parse().map_err(|_| FORM)?;
+    let has_fragment = text.contains('#'); // Which a `Uri` leaves out.
     let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(FORM)?;
-    if authority.as_str().contains('@') {
-        return Err("an address has no user and no password");
-    }
     let names_port = authority.as_str().len() > authority.host().len();
     if names_port && authority.port_u16().is_none_or(|port| port == 0) {
         return Err("a port is a number from 1 to 65535");
     }
-    if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
+    if has_fragment || uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
         return Err("an address ends after its port");
     }
     Ok(uri)
 }
 
-/// An address, right or wrong, as it may stand in a message: escaped and cut, and without the password that may stand
-/// before an `@`.
+/// An address, right or wrong, as it may stand in a message: escaped and cut, and without what may be secret: a password
+/// before an `@`, a token after a `?` or `#`.
 pub(crate) fn shown_address(text: &str) -> String {
-    let host = text.rfind('@').map_or(text, |at| &text[at..]);
-    shown(host).to_string()
+    const SECRETS: [char; 2] = ['?', '#'];
+    let (before, host) = text.split_at(text.rfind('@').unwrap_or(0));
+    // The `@` itself may stand in the token.
+    let host = if before.contains(SECRETS) { "@" } else { host };
+    shown(host.split(SECRETS).next().unwrap_or_default()).to_string()
 }
 
 /// How a file names a server: by host and port, and so without a password; several in the order of the alphabet, which is
@@ -139,6 +148,30 @@ mod tests {
     fn the_name_of_several_servers_does_not_depend_on_their_order() {
         assert_eq!(server_name("http://b:1, http://a:1"), "a:1,b:1");
         assert_eq!(server_name("a:1,b:1"), "a:1,b:1");
+    }
+
+    #[test]
+    fn nothing_is_shown_of_an_address_that_may_be_secret() {
+        let table = [
+            ("http://h:1", "http://h:1"),
+            ("http://user:s3cret@h:1", "@h:1"),
+            ("http://user:s3,cret@h:1,http://b:1", "@h:1,http://b:1"),
+            ("http://user:s3?cret@h:1", "@"),
+            ("http://h:1?token=s3cret", "http://h:1"),
+            ("http://h:1/#s3cret", "http://h:1/"),
+            ("http://h:1?token=s3@cret", "@"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(shown_address(text), shown, "{text}");
+            let why = Address::parse_all(text).err().map(|why| why.to_string()).unwrap_or_default();
+            assert!(!["s3", "cret"].iter().any(|part| why.contains(part)), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_no_longer_than_it_may_be_shown() {
+        let address = Address::parse(&"x".repeat(60_000)).map(|address| address.name.len());
+        assert!(address.is_ok_and(|length| length < 200));
     }
 
     #[test]

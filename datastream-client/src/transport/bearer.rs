@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{fmt, fs, thread};
+use std::{fmt, thread};
 
 use datastream::key::shown;
 use futures_util::FutureExt as _;
@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
 use tonic::metadata::{Ascii, MetadataValue};
 
+use super::secret_file;
 use crate::error::Disconnect;
 
 /// What a token may not be. The token itself is in no error: it is a secret.
@@ -18,6 +19,8 @@ const PANICKED: &str = "the function of the application panicked";
 
 /// The longest token: a server refuses longer headers anyway.
 const MAX_BYTES: usize = 8 << 10;
+/// The most white space around one in a file.
+const SPACE_BYTES: usize = 1 << 10;
 
 /// Where the token comes from that goes with each call.
 #[derive(Clone, Default)]
@@ -102,14 +105,11 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What waits for a writer, or has no end, is no file with a token.
+/// A token, with white space around it.
 fn read(path: &Path) -> Result<String, String> {
-    let wrong = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
-    let found = fs::metadata(path).map_err(|error| wrong(&error))?;
-    if !found.is_file() || found.len() > 2 * MAX_BYTES as u64 {
-        return Err(wrong(&"it is no file with a token"));
-    }
-    fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|error| wrong(&error))
+    let text = secret_file::read(path, MAX_BYTES + SPACE_BYTES)?;
+    let text = String::from_utf8(text).map_err(|_| format!("{}: it is no text", path.display()))?;
+    Ok(text.trim().to_owned())
 }
 
 fn header(token: &str) -> Bearer {

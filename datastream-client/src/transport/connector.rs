@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -52,6 +53,11 @@ impl tower_service::Service<Uri> for Connector {
         let host = uri.host().unwrap_or_default();
         let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let address = format!("{host}:{}", uri.port_u16().unwrap_or(usual));
-        (self.0)(address).map(|connected| connected.map(TokioIo::new)).boxed()
+        let connect = self.0.clone();
+        // Nothing of a connection that was not made is used again. A panic would end a task of the transport, and with it the
+        // reason.
+        let connected = AssertUnwindSafe(async move { connect(address).await }).catch_unwind();
+        let panicked = || Err(io::Error::other("the connector of the application panicked"));
+        connected.map(move |made| made.unwrap_or_else(|_| panicked()).map(TokioIo::new)).boxed()
     }
 }

@@ -1,16 +1,41 @@
 //! Why a call was not done: what the status of an answer means.
 
+use std::error::Error;
+
 use datastream::key::shown;
 use tonic::{Code, ConnectError, Status};
 use tonic_types::StatusExt as _;
 
-use super::Server;
 use super::address::Way;
+use super::{RECEIVE_BYTES, Server};
 use crate::error::{CallError, Disconnect};
+
+/// What can be wrong with an answer that is none of gRPC, or none of the contract.
+#[derive(Clone, Copy)]
+enum Finding {
+    Cut,
+    TooLong,
+    NoMessage,
+}
+
+/// How the texts of tonic begin that say so; tests meet each of them.
+const FINDINGS: [(&str, Finding); 6] = [
+    ("Error, decoded message length too large", Finding::TooLong),
+    ("failed to decode Protobuf message", Finding::NoMessage),
+    ("protocol error: received message with compressed-flag", Finding::NoMessage),
+    ("Missing response message", Finding::NoMessage),
+    ("protocol error: missing grpc-status trailer", Finding::Cut),
+    ("Unexpected EOF decoding stream", Finding::Cut),
+];
+/// What a page of HTTP comes to that is read as a message.
+const BAD_FLAG: &str = "protocol error: received message with invalid compression flag";
 
 impl Server {
     /// Why a call ended.
     pub(super) fn disconnect(&self, status: &Status) -> Disconnect {
+        if let Some(why) = self.own_finding(status) {
+            return why;
+        }
         let code = status.code();
         match (code, cause(status)) {
             (Code::Unavailable, Some(cause)) if never_connected(status) => {
@@ -25,10 +50,32 @@ impl Server {
         }
     }
 
+    /// What tonic found wrong with an answer, and did not hear from the server. It marks such a status by nothing but its
+    /// text.
+    fn own_finding(&self, status: &Status) -> Option<Disconnect> {
+        let text = status.message();
+        let broken = |why: &str| Disconnect::Broken(format!("{}: {why}", self.address.name));
+        if let Some(http) = http_status(text) {
+            let question = self.question();
+            return Some(broken(&format!("it answers with HTTP {http}, and not with gRPC ({question})")));
+        }
+        Some(match FINDINGS.iter().find(|(begins, _)| text.starts_with(begins))?.1 {
+            Finding::Cut => broken("the answer was cut off, perhaps by a proxy"),
+            // A server of another kind may say the same of a request that is too large for it.
+            Finding::TooLong if !text.ends_with(&format!(" {RECEIVE_BYTES} bytes")) => return None,
+            Finding::TooLong => Disconnect::Violation("a message is longer than 8 MiB"),
+            Finding::NoMessage => Disconnect::Violation("what it sent is no message of the contract"),
+        })
+    }
+
     /// Why a call ended to which no answer began: perhaps something else listens there.
     pub(super) fn unanswered(&self, status: &Status) -> Disconnect {
+        // What was found out, by us or by TLS, needs no question.
+        let is_known = self.own_finding(status).is_some() || of_tls(status).is_some();
         match self.disconnect(status) {
-            Disconnect::Broken(why) => Disconnect::Broken(format!("{why} ({})", self.question())),
+            Disconnect::Broken(why) if !is_known => {
+                Disconnect::Broken(format!("{why} ({})", self.question()))
+            }
             why => why,
         }
     }
@@ -44,6 +91,9 @@ impl Server {
 
     /// Why a call of the application was not done.
     pub(super) fn call_error(&self, status: &Status) -> CallError {
+        if self.own_finding(status).is_some() {
+            return self.unanswered(status).into();
+        }
         let text = || shown(status.message()).to_string();
         match status.code() {
             Code::InvalidArgument | Code::OutOfRange => CallError::Invalid(text()),
@@ -77,30 +127,43 @@ fn precondition(status: &Status) -> Option<CallError> {
 
 /// Whether there was no connection at all, so that nothing was sent.
 fn never_connected(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if error.is::<ConnectError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    causes(status).any(|cause| cause.is::<ConnectError>())
+}
+
+/// The status of an answer that is HTTP and not gRPC, as that of a proxy or an ingress with no server behind it: with a page
+/// or without one.
+fn http_status(text: &str) -> Option<&str> {
+    let bare = text.strip_prefix("grpc-status header missing, mapped from HTTP status code ");
+    let page = || Some(text.strip_prefix(BAD_FLAG)?.split_once("while receiving response with status: ")?.1);
+    let code = bare.or_else(page)?.split(' ').next()?;
+    code.bytes().all(|byte| byte.is_ascii_digit()).then_some(code)
 }
 
 /// What the transport says of a failed connection: the last cause, which is the one that people understand. An
 /// answer of the server has none.
 fn cause(status: &Status) -> Option<String> {
-    let mut cause = std::error::Error::source(status)?;
-    loop {
-        #[cfg(feature = "tls")]
-        if let Some(text) = super::tls::explain(cause) {
-            return Some(shown(&text).to_string());
-        }
-        match cause.source() {
-            Some(deeper) => cause = deeper,
-            None => return Some(shown(&cause.to_string()).to_string()),
-        }
-    }
+    let explained = of_tls(status).or_else(|| Some(causes(status).last()?.to_string()));
+    explained.map(|text| shown(&text).to_string())
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let mut next = Error::source(status);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+/// What TLS has to say of a failure, if that is what it is.
+#[cfg(feature = "tls")]
+fn of_tls(status: &Status) -> Option<String> {
+    causes(status).find_map(super::tls::explain)
+}
+
+#[cfg(not(feature = "tls"))]
+fn of_tls(_: &Status) -> Option<String> {
+    None
 }
 
 fn code_name(code: Code) -> &'static str {

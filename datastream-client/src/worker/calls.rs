@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::position::Position;
-use datastream::proto::{CommitRequest, Data};
+use datastream::proto::operation::Action;
+use datastream::proto::{CommitRequest, Data, Operation};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::commit::changed_key;
 use crate::error::CallError;
 use crate::session::Session;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Held, Snapshot};
 use crate::transport::{self, Transport};
 use crate::written::{Seen, Written};
 
@@ -33,15 +34,24 @@ pub(crate) struct Calls {
 /// A write that this client waits to see. It is taken out when it is, or when its time is over.
 struct Unseen {
     id: u64,
-    /// Those of its keys that are watched.
-    keys: Vec<Arc<str>>,
+    /// What it asked for, of those of its keys that are watched.
+    changes: Vec<Change>,
+    /// How many keys it changed, watched or not.
+    size: u64,
     written: Written,
     reply: WriteReply,
 }
 
+/// What a write asked for of one key. The value is kept since a key that held it before keeps its old revision.
+pub(crate) struct Change {
+    key: Arc<str>,
+    /// `None` for a deletion.
+    put: Option<Held>,
+}
+
 /// What has ended.
 pub(crate) enum Done {
-    Wrote(Vec<Arc<str>>, Result<Option<Position>, CallError>, WriteReply),
+    Wrote(Vec<Change>, Result<Option<Position>, CallError>, WriteReply),
     /// Whoever waited for it has it.
     Answered,
     TimeOver(u64),
@@ -54,8 +64,8 @@ impl Calls {
     }
 
     pub(crate) fn push<T: Transport>(&mut self, transport: &mut T, data: Data, reply: WriteReply) {
-        let keys = vec![Arc::from(data.key.as_str())];
-        self.write(keys, transport.push(data), reply);
+        let changes = vec![Change::put(&data)];
+        self.write(changes, transport.push(data), reply);
     }
 
     pub(crate) fn commit<T: Transport>(
@@ -64,12 +74,12 @@ impl Calls {
         request: CommitRequest,
         reply: WriteReply,
     ) {
-        let keys = request.operations.iter().map(|operation| changed_key(operation).into()).collect();
-        self.write(keys, transport.commit(request), reply);
+        let changes = request.operations.iter().map(Change::of).collect();
+        self.write(changes, transport.commit(request), reply);
     }
 
-    fn write(&mut self, keys: Vec<Arc<str>>, answer: transport::Reply<Option<Position>>, reply: WriteReply) {
-        self.running.push(answer.map(|answer| Done::Wrote(keys, answer, reply)).boxed());
+    fn write(&mut self, changes: Vec<Change>, answer: transport::Reply<Option<Position>>, reply: WriteReply) {
+        self.running.push(answer.map(|answer| Done::Wrote(changes, answer, reply)).boxed());
     }
 
     /// A call that is over with its answer. Whoever no longer waits for it is no failure.
@@ -90,7 +100,7 @@ impl Calls {
     /// was not seen in its time.
     pub(crate) fn finish(&mut self, done: Done, session: &Session) -> bool {
         match done {
-            Done::Wrote(keys, Ok(position), reply) => self.wrote(keys, position, reply, session),
+            Done::Wrote(changes, Ok(position), reply) => self.wrote(changes, position, reply, session),
             Done::Wrote(_, Err(error), reply) => drop(reply.send(Err(error))),
             Done::Answered => {}
             Done::TimeOver(id) => {
@@ -104,16 +114,17 @@ impl Calls {
 
     fn wrote(
         &mut self,
-        mut keys: Vec<Arc<str>>,
+        mut changes: Vec<Change>,
         position: Option<Position>,
         reply: WriteReply,
         session: &Session,
     ) {
-        keys.retain(|key| session.follows(key));
+        let size = changes.len() as u64;
+        changes.retain(|change| session.follows(&change.key));
         let written = Written { position, seen: Seen::NotWatched };
         self.last_id += 1;
-        let unseen = Unseen { id: self.last_id, keys, written, reply };
-        if unseen.keys.is_empty() {
+        let unseen = Unseen { id: self.last_id, changes, size, written, reply };
+        if unseen.changes.is_empty() {
             return unseen.answer(Seen::NotWatched);
         }
         if unseen.written.position.is_none() {
@@ -128,8 +139,8 @@ impl Calls {
     /// Answers the writes of keys that nobody watches any more.
     pub(crate) fn unwatched(&mut self, session: &Session) {
         let is_left = |unseen: &mut Unseen| {
-            unseen.keys.retain(|key| session.follows(key));
-            unseen.keys.is_empty()
+            unseen.changes.retain(|change| session.follows(&change.key));
+            unseen.changes.is_empty()
         };
         self.unseen.extract_if(.., is_left).for_each(|unseen| unseen.answer(Seen::NotWatched));
         self.seen(session.applied());
@@ -137,11 +148,7 @@ impl Calls {
 
     /// Answers the writes that `snapshot` holds.
     pub(crate) fn seen(&mut self, snapshot: &Snapshot) {
-        let is_seen = |unseen: &mut Unseen| {
-            let position = unseen.written.position.as_ref();
-            let is_reached = position.is_some_and(|position| position.revision <= snapshot.revision());
-            is_reached && unseen.keys.iter().all(|key| snapshot.covers(key))
-        };
+        let is_seen = |unseen: &mut Unseen| unseen.is_in(snapshot);
         self.unseen.extract_if(.., is_seen).for_each(|unseen| unseen.answer(Seen::Applied));
     }
 
@@ -158,7 +165,47 @@ fn time_over(id: u64, patience: Duration) -> BoxFuture<'static, Done> {
 }
 
 impl Unseen {
+    /// Whether `snapshot` shows it, or something newer. That its position is reached does not suffice: the snapshot may be
+    /// of another history, as while one server of several was restored from a copy, and no token tells.
+    fn is_in(&self, snapshot: &Snapshot) -> bool {
+        let position = self.written.position.as_ref().filter(|at| at.revision <= snapshot.revision());
+        let Some(position) = position else { return false };
+        // Where each key of a commit has a revision of its own, they follow each other, and its own is the last.
+        let first = position.revision.saturating_sub(self.size.saturating_sub(1));
+        self.changes.iter().all(|change| change.is_in(snapshot, first))
+    }
+
     fn answer(self, seen: Seen) {
         let _ = self.reply.send(Ok(Written { seen, ..self.written }));
     }
+}
+
+impl Change {
+    fn of(operation: &Operation) -> Self {
+        match &operation.action {
+            Some(Action::Put(data)) => Self::put(data),
+            _ => Self { key: changed_key(operation).into(), put: None },
+        }
+    }
+
+    fn put(data: &Data) -> Self {
+        Self { key: data.key.as_str().into(), put: Some(Held::new(data)) }
+    }
+
+    /// Whether `snapshot` holds what was asked for, or what was written at `first` or later. One that may not be read is
+    /// never held.
+    fn is_in(&self, snapshot: &Snapshot, first: u64) -> bool {
+        let is_shown = match (snapshot.held(&self.key), &self.put) {
+            (Some(held), put) => {
+                held.revision >= first || put.as_ref().is_some_and(|put| is_as_put(held, put))
+            }
+            (None, put) => put.is_none() || snapshot.denies(&self.key),
+        };
+        is_shown && snapshot.covers(&self.key)
+    }
+}
+
+/// A put without a type keeps the one that the key has.
+fn is_as_put(held: &Held, put: &Held) -> bool {
+    held.value == put.value && (put.value_type.is_empty() || held.value_type == put.value_type)
 }

@@ -1,14 +1,18 @@
 //! Servers that say more than a client can hold.
 
+use std::error::Error as _;
+
 use bytes::Bytes;
-use datastream::proto::DataResponse;
-use datastream_client::{Disconnect, Limits};
+use datastream::proto::{Capability, DataResponse, ListCapabilitiesResponse};
+use datastream_client::{CallError, Client, Disconnect, Limits};
 use datastream_server::testing::ScriptedStream;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::TEN;
+use crate::bad_input::raw::{frame, framed};
 use crate::hostile::Hostile;
+use crate::raw_server::{self, Said};
 use crate::scripted::{reset, resume, state};
 use crate::wire::{eventually, within};
 
@@ -80,6 +84,46 @@ pub(super) async fn row_76_a_state_of_ten_million_keys_is_left_at_the_limit() {
         part
     };
     is_left_at_the_limit((0..1_000).map(part), LIMIT / 256 / 10_000 + 16).await;
+}
+
+/// Whether a client takes a message of this length.
+async fn is_taken(length: usize) -> Result<(), String> {
+    let message = |pad| {
+        let capability = Capability { key: "n".to_owned(), value_type: "x".repeat(pad) };
+        ListCapabilitiesResponse { capabilities: vec![capability], next_page_token: String::new() }
+    };
+    let message = message(length - (message(length).encoded_len() - length));
+    assert_eq!(message.encoded_len(), length);
+    let url = raw_server::start(Said { http: 200, body: framed(&message).into(), status: Some(0) }).await;
+    let listed = within("the list", Client::connect(url).capabilities()).await;
+    let why = |error: &CallError| error.source().map(ToString::to_string).unwrap_or_default();
+    listed.map(drop).map_err(|error| why(&error))
+}
+
+#[tokio::test]
+async fn row_76_a_message_of_8_mib_is_taken_and_one_byte_more_breaks_the_contract() {
+    assert_eq!(is_taken(8 << 20).await, Ok(()));
+    let why = is_taken((8 << 20) + 1).await;
+    assert_eq!(why, Err("the server broke the contract: a message is longer than 8 MiB".to_owned()));
+}
+
+#[tokio::test]
+async fn row_81_what_is_no_message_breaks_the_contract_or_was_cut_off() {
+    let no_message = "the server broke the contract: what it sent is no message of the contract";
+    let cut = "the answer was cut off, perhaps by a proxy";
+    let table: [(&str, Vec<u8>, Option<u16>, &str); 5] = [
+        ("bytes that are no protobuf", frame(0, &[0xff; 100]), Some(0), no_message),
+        ("a message that is said to be packed", frame(1, &[0; 9]), Some(0), no_message),
+        ("no message", Vec::new(), Some(0), no_message),
+        ("half a message", frame(0, &[0; 9])[..8].to_vec(), None, cut),
+        ("no status", Vec::new(), None, cut),
+    ];
+    for (what, body, status, said) in table {
+        let url = raw_server::start(Said { http: 200, body: body.into(), status }).await;
+        let called = within(what, Client::connect(url).server_status()).await.expect_err(what);
+        let why = called.source().expect(what).to_string();
+        assert!(matches!(called, CallError::Failed(_)) && why.contains(said), "{what}: {why}");
+    }
 }
 
 #[test]
