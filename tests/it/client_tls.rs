@@ -207,6 +207,8 @@ async fn what_is_no_regular_file_is_not_read() {
     let pipe = folder.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is mkfifo");
     assert!(made.success());
+    // Nobody waits for what is not written once this is gone, so that a failure is one.
+    let _writer = std::fs::File::options().read(true).write(true).open(&pipe).expect("it is there");
     for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
         each_part_says(path, &right, ["it is no regular file: name one"; 3]).await;
     }
