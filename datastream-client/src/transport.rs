@@ -2,6 +2,7 @@
 
 mod address;
 mod bearer;
+mod checked;
 mod connector;
 mod failure;
 mod secret_file;
@@ -24,7 +25,6 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryFutureExt as _};
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::config::Limits;
@@ -33,6 +33,7 @@ use crate::session::{Answer, Opening};
 use crate::status::Peer;
 pub(crate) use address::{server_name, shown_address};
 pub(crate) use bearer::Token;
+use checked::Checked;
 pub(crate) use connector::Connector;
 pub(crate) use server::Access;
 use server::{Lane, Server, Servers};
@@ -109,7 +110,7 @@ impl Grpc {
     fn call<Q, A: Send + 'static, F>(
         &mut self,
         message: Q,
-        call: impl FnOnce(Channel, Request<Q>) -> F + Send + 'static,
+        call: impl FnOnce(Checked, Request<Q>) -> F + Send + 'static,
     ) -> Reply<Response<A>>
     where
         Q: Send + 'static,
@@ -130,11 +131,11 @@ impl Grpc {
     }
 }
 
-fn data(channel: Channel) -> DataServiceClient<Channel> {
+fn data(channel: Checked) -> DataServiceClient<Checked> {
     DataServiceClient::new(channel).max_decoding_message_size(RECEIVE_BYTES)
 }
 
-fn control(channel: Channel) -> ControlServiceClient<Channel> {
+fn control(channel: Checked) -> ControlServiceClient<Checked> {
     ControlServiceClient::new(channel).max_decoding_message_size(RECEIVE_BYTES)
 }
 

@@ -122,7 +122,8 @@ async fn an_answer_of_http_is_no_refusal_of_a_server_and_is_asked_about() {
             if (http, body) == (200, "") {
                 continue; // Which is a stream that ends.
             }
-            let address = raw_server::start(Said { http, body: body.into(), status: None }).await;
+            let address =
+                raw_server::start(Said { http, body: body.into(), status: None, details: None }).await;
             let client = Client::connect(&address);
             let why = trouble(&client).await;
             assert!(matches!(why, Disconnect::Broken(_)) && !why.is_fatal(), "{why:?}");

@@ -12,6 +12,8 @@ pub(crate) struct Said {
     pub(crate) body: Bytes,
     /// The status of gRPC that comes last, if one does.
     pub(crate) status: Option<u16>,
+    /// The details of it, as they are said.
+    pub(crate) details: Option<&'static str>,
 }
 
 /// Answers every call in this way, for as long as the test runs. Returns the address, which has no scheme.
@@ -43,10 +45,12 @@ fn answer(mut respond: SendResponse<Bytes>, said: &Said) -> Result<(), h2::Error
         body.send_data(said.body.clone(), said.status.is_none())?;
     }
     if let Some(status) = said.status {
-        body.send_trailers(HeaderMap::from_iter([(
-            "grpc-status".parse().expect("a name"),
-            HeaderValue::from(status),
-        )]))?;
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from(status));
+        if let Some(details) = said.details {
+            trailers.insert("grpc-status-details-bin", HeaderValue::from_static(details));
+        }
+        body.send_trailers(trailers)?;
     }
     Ok(())
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tonic::Request;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::address::{Address, Way};
 use super::bearer::Token;
+use super::checked::Checked;
 use super::connector::Connector;
 use crate::error::{CallError, Disconnect};
 
@@ -43,7 +44,7 @@ pub(super) struct Server {
     pub(super) address: Address,
     access: Arc<Access>,
     limit: Duration,
-    channel: Arc<OnceCell<Channel>>,
+    channel: Arc<OnceCell<Checked>>,
     /// Whether calls are to go elsewhere: only what this very one did counts.
     is_spent: Arc<AtomicBool>,
     has_others: bool,
@@ -105,7 +106,7 @@ impl Lane {
 
 impl Server {
     /// What a call needs: the connection, which may still have to be made, and a request that says who asks.
-    pub(super) async fn ready<Q>(&self, message: Q) -> Result<(Channel, Request<Q>), Disconnect> {
+    pub(super) async fn ready<Q>(&self, message: Q) -> Result<(Checked, Request<Q>), Disconnect> {
         let mut request = Request::new(message);
         let bearer = timeout(self.limit, self.access.token.bearer()).await;
         let late =
@@ -134,19 +135,19 @@ impl Server {
         }
     }
 
-    async fn connect(&self) -> Result<Channel, Disconnect> {
+    async fn connect(&self) -> Result<Checked, Disconnect> {
         let endpoint = self.endpoint().await?;
         let endpoint = endpoint.connect_timeout(self.limit).tcp_nodelay(true);
         let endpoint = endpoint.http2_keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
         let (idle, interval, retries) = TCP_KEEPALIVE;
         let endpoint = endpoint.tcp_keepalive(Some(idle)).tcp_keepalive_interval(Some(interval));
         let endpoint = endpoint.tcp_keepalive_retries(Some(retries));
-        Ok(match &self.access.connector {
+        Ok(Checked(match &self.access.connector {
             Some(connector) if self.address.way != Way::Unix => {
                 endpoint.connect_with_connector_lazy(connector.clone())
             }
             _ => endpoint.connect_lazy(),
-        })
+        }))
     }
 
     #[cfg(feature = "tls")]

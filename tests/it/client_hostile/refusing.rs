@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use datastream_client::{Disconnect, State};
+use datastream_client::{CallError, Client, Disconnect, State};
 use futures_util::future::join_all;
 use tonic::{Code, Status};
 
 use super::TEN;
 use crate::hostile::Hostile;
+use crate::raw_server::{self, Said};
 use crate::scripted::{resume, state};
 use crate::wire::{eventually, within};
 
@@ -60,5 +61,19 @@ pub(super) async fn row_91_an_error_text_of_any_size_is_cut_and_escaped() {
         assert_eq!(n.get(), Some(10));
         let _fed = server.serve(resume(6, [("n", 6, "int", "11")])).await;
         eventually("well again", || n.get() == Some(11)).await;
+    }
+}
+
+#[tokio::test]
+async fn row_91_details_that_are_no_base64_end_no_task() {
+    // Tonic panics at them, whether a body comes before or not.
+    for body in [&b""[..], b"\0\0\0\0\0"] {
+        let said = Said { http: 200, body: body.into(), status: Some(14), details: Some("!") };
+        let client = Client::connect(raw_server::start(said).await);
+        let _n = client.watch::<i64>("n");
+        let told = || client.status().last_error.map(|why| why.to_string()).unwrap_or_default();
+        eventually("the status is told", || told().starts_with("the server refused: UNAVAILABLE")).await;
+        let failed = client.set("n", 1_i64).await.expect_err("it is refused");
+        assert!(matches!(failed, CallError::Failed(_)), "{failed:?}");
     }
 }

@@ -94,7 +94,9 @@ async fn is_taken(length: usize) -> Result<(), String> {
     };
     let message = message(length - (message(length).encoded_len() - length));
     assert_eq!(message.encoded_len(), length);
-    let url = raw_server::start(Said { http: 200, body: framed(&message).into(), status: Some(0) }).await;
+    let url =
+        raw_server::start(Said { http: 200, body: framed(&message).into(), status: Some(0), details: None })
+            .await;
     let listed = within("the list", Client::connect(url).capabilities()).await;
     let why = |error: &CallError| error.source().map(ToString::to_string).unwrap_or_default();
     listed.map(drop).map_err(|error| why(&error))
@@ -119,7 +121,7 @@ async fn row_81_what_is_no_message_breaks_the_contract_or_was_cut_off() {
         ("no status", Vec::new(), None, cut),
     ];
     for (what, body, status, said) in table {
-        let url = raw_server::start(Said { http: 200, body: body.into(), status }).await;
+        let url = raw_server::start(Said { http: 200, body: body.into(), status, details: None }).await;
         let called = within(what, Client::connect(url).server_status()).await.expect_err(what);
         let why = called.source().expect(what).to_string();
         assert!(matches!(called, CallError::Failed(_)) && why.contains(said), "{what}: {why}");
