@@ -57,6 +57,9 @@ enum Command {
         /// How many keys it holds from the start.
         #[arg(long)]
         keys: u32,
+        /// Whether its runtime has no workers.
+        #[arg(long)]
+        one_thread: bool,
         /// Where it writes each push, if it does.
         #[arg(long)]
         database: Option<PathBuf>,
@@ -71,9 +74,10 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Measure { parts, quick, page } => measure(&parts, Effort { quick }, page),
-        Command::ServeNaive { listen, keys, database } => {
-            serve::naive::run(listen, keys, database).map(|()| true)
+        Command::ServeNaive { listen, keys, one_thread, database } => {
+            serve::naive::run(listen, keys, one_thread, database).map(|()| true)
         }
+
         Command::ServeRaw { listen } => serve::raw::run(listen).map(|()| true),
     };
     match done {

@@ -91,13 +91,19 @@ impl Process {
         Ok(())
     }
 
-    /// The time that its threads ran, as the scheduler counts it.
+    /// The time that its threads ran, and those of the processes that it has, as the scheduler counts it.
     pub fn processor_time(&self) -> Result<Duration> {
         let threads = fs::read_dir(self.proc("task")).context("the server has ended")?;
+        let mut threads = threads.map(|it| Ok(it?.path())).collect::<Result<Vec<_>>>()?;
+        let children: String =
+            threads.iter().filter_map(|it| fs::read_to_string(it.join("children")).ok()).collect();
+        for child in children.split_whitespace() {
+            threads.push(format!("/proc/{child}").into());
+        }
         let mut ran = Duration::ZERO;
         for thread in threads {
-            // A thread may have ended since.
-            let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+            // It may have ended since.
+            let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
             ran += Duration::from_nanos(
                 text.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or(0),
             );

@@ -49,7 +49,9 @@ pub async fn rounds(
     report: &mut Report,
     measure: impl AsyncFn(&dyn Server) -> Result<Vec<f64>>,
 ) -> Result<()> {
+    let only = std::env::var("COMPARE_ONLY").ok();
     let mut peers = peers.to_vec();
+    peers.retain(|peer| only.as_deref().is_none_or(|only| only == peer.name()));
     for round in 1..=effort.rounds() {
         let mut fit = Vec::new();
         for peer in peers {

@@ -35,9 +35,11 @@ pub async fn apart(effort: Effort, report: &mut Report) -> Result<()> {
 
 /// 100 streams on each connection.
 pub async fn together(effort: Effort, report: &mut Report) -> Result<()> {
-    let peers: [&dyn Peer; 7] = [&Raw, &Ours::Memory, &Ours::Sqlite, &Nats, &NatsKv, &Etcd, &Naive::Memory];
+    let peers: [&dyn Peer; 8] =
+        [&Raw, &Ours::Memory, &Ours::Sqlite, &Nats, &NatsKv, &Etcd, &Naive::Memory, &Naive::OneThread];
     let goals = [
         ("naive tonic", "datastream", 0.35),
+        ("naive tonic, one thread", "datastream", 0.35),
         ("NATS KV", "datastream, durable", 0.15),
         ("etcd", "datastream, durable", 0.15),
         ("NATS core", "datastream", 3.0),

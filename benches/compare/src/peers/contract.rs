@@ -6,7 +6,7 @@ use bytes::Bytes;
 use datastream::proto::control_service_client::ControlServiceClient;
 use datastream::proto::data_service_client::DataServiceClient;
 use datastream::proto::operation::Action;
-use datastream::proto::{CommitRequest, Data, DataRequest, DataResponse, Operation, Position};
+use datastream::proto::{CommitRequest, Data, DataRequest, DataResponse, Operation, Phase, Position};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
@@ -57,7 +57,8 @@ pub async fn subscribe(url: &str, crowd: &Crowd) -> Result<()> {
                     loop {
                         match stream.message().await {
                             Ok(Some(message)) => {
-                                if let Some(data) = message.data.get(KEY) {
+                                if let (Phase::Change, Some(data)) = (message.phase(), message.data.get(KEY))
+                                {
                                     board.deliver(subscriber, &data.value);
                                 }
                             }

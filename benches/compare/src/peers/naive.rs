@@ -14,6 +14,8 @@ use crate::process::{Cores, Process, free_address};
 pub enum Naive {
     /// It keeps nothing.
     Memory,
+    /// The same on one thread, on which what is woken runs in the order in which it was.
+    OneThread,
     /// It makes a transaction of SQLite for each push.
     Sqlite,
 }
@@ -23,6 +25,7 @@ impl Peer for Naive {
     fn name(&self) -> &'static str {
         match self {
             Self::Memory => "naive tonic",
+            Self::OneThread => "naive tonic, one thread",
             Self::Sqlite => "a transaction per push",
         }
     }
@@ -45,6 +48,9 @@ impl Running {
         let database = folder.join("settings.db").display().to_string();
         if naive == Naive::Sqlite {
             arguments.extend(["--database", &database]);
+        }
+        if naive == Naive::OneThread {
+            arguments.push("--one-thread");
         }
         let process = own::start(&arguments, address, folder, cores)?;
         Ok(Self { process, url: format!("http://{address}") })

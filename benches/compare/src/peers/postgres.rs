@@ -5,6 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
@@ -16,6 +17,8 @@ use crate::process::{Cores, Process, free_address};
 
 /// It refuses to run as root.
 const USER: &str = "postgres";
+/// By when it lets somebody in.
+const START: Duration = Duration::from_secs(20);
 
 pub struct Postgres;
 
@@ -94,14 +97,17 @@ impl Running {
         let mut config = Config::new();
         config.host("127.0.0.1").port(self.address.port()).user(USER).dbname("postgres");
         // It listens before it lets anybody in.
-        for _ in 0..100 {
-            if let Ok((client, connection)) = config.connect(NoTls).await {
-                drive(async move { drop(connection.await) });
-                return Ok(client);
+        let began = Instant::now();
+        loop {
+            match config.connect(NoTls).await {
+                Ok((client, connection)) => {
+                    drive(async move { drop(connection.await) });
+                    return Ok(client);
+                }
+                Err(error) if began.elapsed() > START => return Err(error).context("cannot connect"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        bail!("cannot connect")
     }
 }
 

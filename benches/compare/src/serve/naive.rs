@@ -12,6 +12,7 @@ use anyhow::Result;
 use datastream::proto::{
     Data, DataRequest, DataResponse, ListCapabilitiesRequest, ListCapabilitiesResponse, Phase, Position,
 };
+use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -29,8 +30,12 @@ mod generated {
 /// How many keys a message of a first state has.
 const CHUNK: usize = 1000;
 
-#[tokio::main]
-pub async fn run(listen: SocketAddr, keys: u32, database: Option<PathBuf>) -> Result<()> {
+pub fn run(listen: SocketAddr, keys: u32, one_thread: bool, database: Option<PathBuf>) -> Result<()> {
+    let mut runtime = if one_thread { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    runtime.enable_all().build()?.block_on(serve(listen, keys, database))
+}
+
+async fn serve(listen: SocketAddr, keys: u32, database: Option<PathBuf>) -> Result<()> {
     let table = database.map(Table::open).transpose()?.map(Arc::new);
     let held = Held::default();
     {
@@ -47,7 +52,7 @@ pub async fn run(listen: SocketAddr, keys: u32, database: Option<PathBuf>) -> Re
 /// One of the keys that a server is started with: 25 bytes, and 20 of value.
 pub fn sample(n: u32) -> Data {
     let (key, value) = (format!("settings/number-{n:09}"), format!("the value {n:010}"));
-    Data { key, value: value.into(), value_type: "string".to_owned(), revision: 1, ..Data::default() }
+    Data { key, value: value.into(), value_type: "bytes".to_owned(), revision: 1, ..Data::default() }
 }
 
 struct Naive {

@@ -93,7 +93,7 @@ async fn database(keys: u32) -> Result<TempDir> {
     }
     {
         let mut log = write.prepare(
-            "INSERT INTO datastream_log (key, type, time, value) VALUES (?, 'string', strftime('%Y-%m-%d %H:%M:%f', 'now'), ?)",
+            "INSERT INTO datastream_log (key, type, time, value) VALUES (?, 'bytes', strftime('%Y-%m-%d %H:%M:%f', 'now'), ?)",
         )?;
         for version in 1..=VERSIONS {
             for n in 0..keys {
