@@ -45,7 +45,8 @@ impl Grid {
             self.rows.len() - 1
         });
         for (samples, figure) in self.rows[at].1.iter_mut().zip(figures) {
-            samples.0.push(*figure);
+            // What a server does not have is no number.
+            samples.0.extend(Some(*figure).filter(|figure| figure.is_finite()));
         }
     }
 

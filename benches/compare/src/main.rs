@@ -47,6 +47,9 @@ enum Command {
         /// Fewer rounds, each shorter.
         #[arg(long)]
         quick: bool,
+        /// How long each figure is taken.
+        #[arg(long)]
+        seconds: Option<u64>,
         #[arg(long)]
         page: PathBuf,
     },
@@ -73,7 +76,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Measure { parts, quick, page } => measure(&parts, Effort { quick }, page),
+        Command::Measure { parts, quick, seconds, page } => measure(&parts, Effort { quick, seconds }, page),
         Command::ServeNaive { listen, keys, one_thread, database } => {
             serve::naive::run(listen, keys, one_thread, database).map(|()| true)
         }

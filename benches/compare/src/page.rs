@@ -44,8 +44,9 @@ impl Page {
     /// Replaces the section of a part, and writes the page.
     pub fn put(&mut self, part: Part, effort: Effort, report: &Report) -> Result<()> {
         let quick = if effort.quick { " --quick" } else { "" };
+        let seconds = effort.seconds.map(|seconds| format!(" --seconds {seconds}")).unwrap_or_default();
         let section = format!(
-            "{}: {}\n\n`benches/compare/run {}{quick}`, {}\n\n{}",
+            "{}: {}\n\n`benches/compare/run {}{quick}{seconds}`, {}\n\n{}",
             part.name,
             part.title,
             part.name,

@@ -27,6 +27,8 @@ const MANY_ROUNDS: usize = 5;
 #[derive(Clone, Copy)]
 pub struct Effort {
     pub quick: bool,
+    /// How long each figure is taken, if not as long as usual.
+    pub seconds: Option<u64>,
 }
 
 impl Effort {
@@ -36,7 +38,8 @@ impl Effort {
 
     /// How long a figure is taken.
     pub fn window(self) -> Duration {
-        Duration::from_millis(if self.quick { 800 } else { 2000 })
+        let usual = Duration::from_millis(if self.quick { 800 } else { 2000 });
+        self.seconds.map_or(usual, Duration::from_secs)
     }
 }
 
