@@ -190,3 +190,52 @@ impl Inner {
         self.arrived = self.last.iter().filter(|last| **last >= sequence).count();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a board says of these deliveries to one subscriber, after three values were published.
+    fn judged(rule: Rule, values: &[&[u8]]) -> Result<bool> {
+        let board = Board::new(1);
+        board.set_rule(rule);
+        (0..3).for_each(|_| _ = board.publish());
+        values.iter().for_each(|value| board.deliver(0, value));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(board.reached_within(3, Duration::from_millis(10)))
+    }
+
+    fn is_wrong(rule: Rule, values: &[&[u8]]) -> bool {
+        judged(rule, values).is_err_and(|error| error.is::<Wrong>())
+    }
+
+    #[test]
+    fn what_arrives_as_it_was_sent_is_right() {
+        let [one, two, three] = [1, 2, 3].map(value::encode);
+        assert!(judged(Rule::Each, &[&one, &two, &three]).is_ok_and(|reached| reached));
+        assert!(judged(Rule::Newest, &[&one, &three]).is_ok_and(|reached| reached));
+        assert!(judged(Rule::Any, &[&three, &one]).is_ok_and(|reached| reached));
+    }
+
+    #[test]
+    fn a_value_that_is_skipped_repeated_or_late_is_wrong() {
+        let [one, two, three] = [1, 2, 3].map(value::encode);
+        assert!(is_wrong(Rule::Each, &[&one, &three]));
+        assert!(is_wrong(Rule::Each, &[&one, &one]));
+        assert!(is_wrong(Rule::Newest, &[&two, &one]));
+    }
+
+    #[test]
+    fn a_value_that_nobody_sent_is_wrong() {
+        let mut altered = value::encode(1).to_vec();
+        altered[19] ^= 1;
+        assert!(is_wrong(Rule::Any, &[&altered]));
+        assert!(is_wrong(Rule::Any, &[&value::encode(4)]));
+        assert!(is_wrong(Rule::Any, &[b""]));
+    }
+
+    #[test]
+    fn the_last_value_has_to_arrive() {
+        assert!(judged(Rule::Newest, &[&value::encode(2)]).is_ok_and(|reached| !reached));
+    }
+}

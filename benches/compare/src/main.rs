@@ -99,7 +99,7 @@ fn measure(names: &[String], effort: Effort, page: PathBuf) -> Result<bool> {
     Cores::Load.take()?;
     let mut page = Page::open(page)?;
     let runtime = Builder::new_current_thread().enable_all().build().context("there is no runtime")?;
-    let mut right = true;
+    let (mut right, mut counted) = (true, [0; 3]);
     for part in parts {
         println!("\n## {}: {}\n", part.name, part.title);
         // The tasks of one part end with it.
@@ -108,10 +108,16 @@ fn measure(names: &[String], effort: Effort, page: PathBuf) -> Result<bool> {
             Ok(report) => {
                 println!("{}", report.markdown());
                 right &= report.is_right();
+                counted.iter_mut().zip(report.count()).for_each(|(sum, count)| *sum += count);
                 page.put(part, effort, &report)?;
             }
             Err(error) => println!("Not measured: {}: {error:#}", part.name),
         }
+    }
+    let [reached, missed, not_measured] = counted;
+    println!("{reached} goals reached, {missed} missed, {not_measured} not measured");
+    if !right {
+        println!("FAILED: a delivery was lost or corrupted; see above");
     }
     Ok(right)
 }

@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 
 use crate::grid::{Grid, figure};
 
+const REACHED: &str = "reached";
+const MISSED: &str = "missed";
+const NOT_MEASURED: &str = "not measured";
+
 /// What one part found.
 #[derive(Default)]
 pub struct Report {
@@ -53,6 +57,12 @@ impl Report {
         self.wrong.is_empty()
     }
 
+    /// How many goals are reached, missed and not measured.
+    pub fn count(&self) -> [usize; 3] {
+        let of = |verdict| self.goals.iter().filter(|goal| goal.verdict() == verdict).count();
+        [of(REACHED), of(MISSED), of(NOT_MEASURED)]
+    }
+
     /// All of it, for people and for the page.
     pub fn markdown(&self) -> String {
         let mut text = String::new();
@@ -60,7 +70,7 @@ impl Report {
             text += "| goal | reached | limit | |\n|---|--:|--:|---|\n";
         }
         for goal in &self.goals {
-            let reached = goal.reached.map_or_else(|| "not measured".to_owned(), figure);
+            let reached = goal.reached.map_or_else(String::new, figure);
             let sign = if goal.at_most { "≤" } else { "≥" };
             let _ =
                 writeln!(text, "| {} | {reached} | {sign} {} | {} |", goal.what, goal.limit, goal.verdict());
@@ -81,9 +91,9 @@ impl Report {
 impl Goal {
     fn verdict(&self) -> &'static str {
         match self.reached {
-            None => "",
-            Some(reached) if self.at_most == (reached <= self.limit) || reached == self.limit => "reached",
-            Some(_) => "missed",
+            None => NOT_MEASURED,
+            Some(reached) if self.at_most == (reached <= self.limit) || reached == self.limit => REACHED,
+            Some(_) => MISSED,
         }
     }
 }
