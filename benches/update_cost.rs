@@ -33,7 +33,10 @@ fn main() {
     let began = Instant::now();
     counted(&runtime, &mut bench);
     let each = began.elapsed() / UPDATES as u32;
-    println!("{others} others among {keys} keys: {UPDATES} updates, {each:?} each, {} woken", bench.feed.woken());
+    println!(
+        "{others} others among {keys} keys: {UPDATES} updates, {each:?} each, {} woken",
+        bench.feed.woken()
+    );
 }
 
 /// The part whose instructions count: callgrind collects while it is in this function.
