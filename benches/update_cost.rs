@@ -1,7 +1,7 @@
 //! What one update costs the server while others watch other keys; `tests/cost/run` counts the instructions.
 //!
-//! `update_cost OTHERS`: a feed on the store `memory`, one subscriber of the key that is updated, and OTHERS, at
-//! most 1,000, that watch another key each. The store holds the same keys however many of them are watched.
+//! `update_cost OTHERS [KEYS]`: a feed on the store `memory`, one subscriber of the key that is updated, and OTHERS that
+//! watch another key each. The store holds so many keys, 1,000 unless given, however many of them are watched.
 //! Everything runs on one thread, without sockets and without heartbeats: what is
 //! counted is the work of the feed, of the state and of the subscribers, whoever of them is woken.
 
@@ -18,21 +18,25 @@ use datastream_server::stores::MemoryStore;
 use datastream_server::subscription::{Input, Output, Pace, Request, Subscription};
 use tokio::runtime::{Builder, Runtime};
 
-/// How many keys there are beside the one that is updated.
+/// How many keys there are beside the one that is updated, and watchers of them.
 const KEYS: usize = 1000;
 const UPDATES: u64 = 2000;
 /// What is lazy in a runtime, an allocator or a map has happened after so many.
 const WARM_UP: u64 = 100;
 
 fn main() {
-    let others = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(1000);
+    let mut numbers = std::env::args().filter_map(|argument| argument.parse().ok());
+    let (others, keys) = (numbers.next().unwrap_or(KEYS), numbers.next().unwrap_or(KEYS));
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut bench = runtime.block_on(Bench::start(others));
+    let mut bench = runtime.block_on(Bench::start(others, keys));
     runtime.block_on(bench.update(WARM_UP));
     let began = Instant::now();
     counted(&runtime, &mut bench);
     let each = began.elapsed() / UPDATES as u32;
-    println!("{others} others: {UPDATES} updates, {each:?} each, {} woken", bench.feed.woken());
+    println!(
+        "{others} others among {keys} keys: {UPDATES} updates, {each:?} each, {} woken",
+        bench.feed.woken()
+    );
 }
 
 /// The part whose instructions count: callgrind collects while it is in this function.
@@ -49,12 +53,12 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start(others: usize) -> Self {
+    async fn start(others: usize, keys: usize) -> Self {
         let store = Arc::new(MemoryStore::new());
         let feed = Feed::start(store, Retention::default()).await.expect("memory can be read");
         let mut bench = Self { own: Line::open(&feed, "the/key"), feed, written: 0 };
         tokio::spawn(bench.feed.clone().run());
-        for n in 0..KEYS {
+        for n in 0..keys {
             let key = format!("other/{n}");
             bench.put(&key).await;
             if n < others {
