@@ -203,7 +203,7 @@ async fn a_stuck_delivery_is_ended_and_a_slow_one_is_not() {
     let mut stuck = wire.subscribe(announced(["large/"])).await;
     let mut clock = wire.subscribe(announced(["unknown"])).await;
     clock.next().await;
-    for _ in 0..10 {
+    for _ in 0..4 {
         clock.heartbeat().await;
     }
     let end = stuck.try_next().await.expect_err("it was ended");

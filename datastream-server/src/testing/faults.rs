@@ -102,7 +102,8 @@ impl TestServer {
         self.site.faults.begin(Fault::Silence)
     }
 
-    /// Says everything so much later. What is on its way when the guard is dropped stays late.
+    /// Says each message so much later than it could, one after the other. What is on its way when the guard is dropped stays
+    /// late.
     pub fn delay(&self, delay: Duration) -> ServerFault {
         self.site.faults.begin(Fault::Delay(delay))
     }

@@ -18,9 +18,6 @@ use super::faults::{Fault, Faults};
 use super::script;
 use crate::service::Service;
 
-/// How many messages of a stream are late together.
-const LATE: usize = 64;
-
 /// The service, and what is wrong with it.
 pub(super) struct Tampering {
     inner: Service,
@@ -61,7 +58,8 @@ impl DataService for Tampering {
         }
         let (metadata, frames, extensions) = self.inner.subscribe(request).await?.into_parts();
         let faults = self.faults.clone();
-        let said = frames.map(move |frame| pass(faults.clone(), frame)).buffered(LATE);
+        // One at a time: what the transport has not asked for is still the server's, and conflated there.
+        let said = frames.then(move |frame| pass(faults.clone(), frame));
         let said: Frames = Box::pin(said.flat_map(stream::iter));
         Ok(Response::from_parts(metadata, said, extensions))
     }
