@@ -11,9 +11,8 @@ use crate::error::Disconnect;
 const BASE: Duration = Duration::from_millis(500);
 /// The longest wait.
 const CAP: Duration = Duration::from_secs(30);
-/// The longest wait for a server that lets this client not in, or is none, or says more than there is room for: asking
-/// more often changes nothing. It is not
-/// longer, because what an operator puts right should be well again in minutes.
+/// The longest wait for a server that does not let this client in, or says more than there is room for: asking more often
+/// changes nothing. It is not longer, because what an operator puts right should be well again in minutes.
 const REFUSED_CAP: Duration = Duration::from_secs(300);
 /// How long a server may keep a client away.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);

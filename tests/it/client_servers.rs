@@ -265,6 +265,7 @@ async fn calls_that_fail_do_not_keep_a_stream_from_the_next_server() {
     let calling = async {
         loop {
             let _ = client.set("n", 2_i64).await;
+            // The load of the test, and not a wait for anything.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

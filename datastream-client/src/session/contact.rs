@@ -80,8 +80,8 @@ impl Session {
         self.subscribe(now, out);
     }
 
-    /// The first server does not answer: another one is asked at once. The same one is, too, if there is somebody; else
-    /// after a wait.
+    /// First contact failed: another server is asked at once. Where there is none, so is the same one, unless it could not
+    /// even be reached.
     fn go_on(&mut self, now: Duration, random: f64, why: Disconnect, out: &mut Vec<Output>) {
         if !self.servers.go_on() && matches!(why, Disconnect::Unreachable(_) | Disconnect::Credentials(_)) {
             return self.retreat(now, random, why, out);
