@@ -1,11 +1,12 @@
 # What tests/run and .ci/run have in common: they run stages, one line of output for each, and count.
 #
-# A stage that fails shows the end of its log and keeps no later stage from running. What cannot run is skipped by
-# name and with the reason, never in silence: with CI=true a skipped stage fails the run, unless allowed_skips names
+# A stage that fails shows the end of its log and keeps no later stage from running; the last lines of a run name what
+# failed. What cannot run is skipped by name and with the reason, never in silence: with CI=true a skipped stage fails the run, unless allowed_skips names
 # it. Sourced by bash, in the top folder.
 
 passed=0 failed=0 skipped=0
 skips=()
+failures=()
 allowed_skips=()
 left_out= # What a run leaves out that was asked to, for its last line.
 logs=${CARGO_TARGET_DIR:-target}/logs
@@ -28,6 +29,7 @@ stage() {
     printf '%-7s  %-28s %4d s  %s\n' "$verdict" "$name" $((SECONDS - began)) "$counts"
     while IFS= read -r line; do skips+=("$line"); done < <(skipped_in "$log" "$name")
     if [ "$verdict" = ok ]; then return 0; fi
+    while IFS= read -r line; do failures+=("$line"); done < <(failed_in "$log" "$name")
     tail -n "${DATASTREAM_TAIL:-60}" "$log" | sed 's/^/    | /'
     echo "    the whole log: $log"
     return 1
@@ -63,6 +65,20 @@ skipped_in() {
     sed -n -e 's/^skipped: //p' -e "s/^test \(.*\) \.\.\. ignored.*/$2: \1 is ignored/p" "$1"
 }
 
+# What failed inside a stage, one line each: a test of cargo with the place and the first line of its panic, a FAIL line,
+# what a script like these says. The stage itself if its log names nothing.
+failed_in() {
+    awk -v stage="$2" '
+        function say(what) { print what; said = 1 }
+        function ended() { if (test != "") say(stage ": " test (why == "" ? "" : ": " why)); test = why = "" }
+        /^---- .* stdout ----$/ { ended(); test = $2 }
+        test != "" && why == "" && /panicked at/ { sub(/.*panicked at /, ""); why = $0; getline; why = why " " $0 }
+        /^failures:$/ { ended() }
+        /^FAIL / { say(stage ": " substr($0, 6)) }
+        /^failed: / { say(substr($0, 9)) }
+        END { ended(); if (!said) print stage }' "$1" | cut -c 1-400
+}
+
 # need CHECK PACKAGE...: installs the packages with apt where the check fails. Fails if it still does.
 need() {
     local check=$1
@@ -83,7 +99,7 @@ as_root() {
     fi
 }
 
-# Prints what was skipped and what was counted, and exits.
+# Prints what was skipped, what failed and what was counted, and exits.
 finish() {
     local line name status=0
     if [ "$failed" != 0 ]; then status=1; fi
@@ -95,6 +111,7 @@ finish() {
             status=1
         fi
     done
+    for line in "${failures[@]}"; do echo "failed: $line"; done
     if [ ${#skips[@]} = 0 ]; then echo "nothing was skipped"; fi
     echo "$passed passed, $failed failed, $skipped skipped${left_out:+ ($left_out)}"
     exit $status
