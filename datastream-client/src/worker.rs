@@ -196,8 +196,12 @@ impl<T: Transport> Worker<T> {
         match command {
             Command::Watch(cell) => self.watch_all(&[cell]),
             Command::Unwatch(key) => self.unwatch(vec![key]),
-            Command::Push(data, reply) => self.calls.push(&mut self.transport, data, reply),
-            Command::Commit(request, reply) => self.calls.commit(&mut self.transport, request, reply),
+            Command::Push(data, reply) => {
+                self.calls.push(&mut self.transport, data, self.session.applied(), reply)
+            }
+            Command::Commit(request, reply) => {
+                self.calls.commit(&mut self.transport, request, self.session.applied(), reply)
+            }
             Command::Read(request, reply) => self.calls.ask(self.transport.read(request), reply),
             Command::List(request, reply) => self.calls.ask(self.transport.list(request), reply),
             Command::History(request, reply) => self.calls.ask(self.transport.history(request), reply),

@@ -36,6 +36,8 @@ struct Unseen {
     id: u64,
     /// What it asked for, of those of its keys that are watched.
     changes: Vec<Change>,
+    /// What was shown when it was asked for.
+    asked_at: Option<Position>,
     /// How many keys it changed, watched or not.
     size: u64,
     written: Written,
@@ -49,9 +51,15 @@ pub(crate) struct Change {
     put: Option<Held>,
 }
 
+/// What a write asked for, and what was shown then.
+pub(crate) struct Asked {
+    changes: Vec<Change>,
+    at: Option<Position>,
+}
+
 /// What has ended.
 pub(crate) enum Done {
-    Wrote(Vec<Change>, Result<Option<Position>, CallError>, WriteReply),
+    Wrote(Asked, Result<Option<Position>, CallError>, WriteReply),
     /// Whoever waited for it has it.
     Answered,
     TimeOver(u64),
@@ -63,23 +71,31 @@ impl Calls {
         Self { running: FuturesUnordered::new(), unseen: Vec::new(), patience, last_id: 0 }
     }
 
-    pub(crate) fn push<T: Transport>(&mut self, transport: &mut T, data: Data, reply: WriteReply) {
-        let changes = vec![Change::put(&data)];
-        self.write(changes, transport.push(data), reply);
+    pub(crate) fn push<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        data: Data,
+        shown: &Snapshot,
+        reply: WriteReply,
+    ) {
+        let asked = Asked { changes: vec![Change::put(&data)], at: shown.position().cloned() };
+        self.write(asked, transport.push(data), reply);
     }
 
     pub(crate) fn commit<T: Transport>(
         &mut self,
         transport: &mut T,
         request: CommitRequest,
+        shown: &Snapshot,
         reply: WriteReply,
     ) {
         let changes = request.operations.iter().map(Change::of).collect();
-        self.write(changes, transport.commit(request), reply);
+        let asked = Asked { changes, at: shown.position().cloned() };
+        self.write(asked, transport.commit(request), reply);
     }
 
-    fn write(&mut self, changes: Vec<Change>, answer: transport::Reply<Option<Position>>, reply: WriteReply) {
-        self.running.push(answer.map(|answer| Done::Wrote(changes, answer, reply)).boxed());
+    fn write(&mut self, asked: Asked, answer: transport::Reply<Option<Position>>, reply: WriteReply) {
+        self.running.push(answer.map(|answer| Done::Wrote(asked, answer, reply)).boxed());
     }
 
     /// A call that is over with its answer. Whoever no longer waits for it is no failure.
@@ -100,7 +116,7 @@ impl Calls {
     /// was not seen in its time.
     pub(crate) fn finish(&mut self, done: Done, session: &Session) -> bool {
         match done {
-            Done::Wrote(changes, Ok(position), reply) => self.wrote(changes, position, reply, session),
+            Done::Wrote(asked, Ok(position), reply) => self.wrote(asked, position, reply, session),
             Done::Wrote(_, Err(error), reply) => drop(reply.send(Err(error))),
             Done::Answered => {}
             Done::TimeOver(id) => {
@@ -114,7 +130,7 @@ impl Calls {
 
     fn wrote(
         &mut self,
-        mut changes: Vec<Change>,
+        Asked { mut changes, at: asked_at }: Asked,
         position: Option<Position>,
         reply: WriteReply,
         session: &Session,
@@ -123,7 +139,7 @@ impl Calls {
         changes.retain(|change| session.follows(&change.key));
         let written = Written { position, seen: Seen::NotWatched };
         self.last_id += 1;
-        let unseen = Unseen { id: self.last_id, changes, size, written, reply };
+        let unseen = Unseen { id: self.last_id, changes, asked_at, size, written, reply };
         if unseen.changes.is_empty() {
             return unseen.answer(Seen::NotWatched);
         }
@@ -172,7 +188,12 @@ impl Unseen {
         let Some(position) = position else { return false };
         // Where each key of a commit has a revision of its own, they follow each other, and its own is the last.
         let first = position.revision.saturating_sub(self.size.saturating_sub(1));
-        self.changes.iter().all(|change| change.is_in(snapshot, first))
+        // What was shown before it was asked for is not newer, whatever its revisions.
+        let has_moved = snapshot.position() != self.asked_at.as_ref();
+        self.changes.iter().all(|change| {
+            let newer = has_moved.then(|| change.newer_from(first, position.revision));
+            change.is_in(snapshot, newer)
+        })
     }
 
     fn answer(self, seen: Seen) {
@@ -192,12 +213,18 @@ impl Change {
         Self { key: data.key.as_str().into(), put: Some(Held::new(data)) }
     }
 
-    /// Whether `snapshot` holds what was asked for, or what was written at `first` or later. One that may not be read is
-    /// never held.
-    fn is_in(&self, snapshot: &Snapshot, first: u64) -> bool {
+    /// From which revision on what a key holds is this write or newer, however it looks: what was put may be stored in
+    /// another form, what was deleted is there only if somebody wrote it since.
+    fn newer_from(&self, first: u64, last: u64) -> u64 {
+        if self.put.is_some() { first } else { last.saturating_add(1) }
+    }
+
+    /// Whether `snapshot` holds what was asked for, or what is `newer`. One that may not be read is never held.
+    fn is_in(&self, snapshot: &Snapshot, newer: Option<u64>) -> bool {
         let is_shown = match (snapshot.held(&self.key), &self.put) {
             (Some(held), put) => {
-                held.revision >= first || put.as_ref().is_some_and(|put| is_as_put(held, put))
+                newer.is_some_and(|newer| held.revision >= newer)
+                    || put.as_ref().is_some_and(|put| is_as_put(held, put))
             }
             (None, put) => put.is_none() || snapshot.denies(&self.key),
         };

@@ -144,8 +144,9 @@ impl Write {
         for (key, revision) in &self.expected {
             let latest = before.and_then(|latest| latest.get(key));
             let was = latest.filter(|latest| latest.text.is_some()).map_or(0, |latest| latest.revision);
-            // One that changed nothing is where the change was made.
-            let stood = commit.latest.get(key).map_or(0, |latest| latest.revision);
+            // One that changed nothing is where the change was made; of a deletion, that is where the key went.
+            let stood = commit.latest.get(key).filter(|latest| latest.text.is_some());
+            let stood = stood.map_or(0, |latest| latest.revision);
             assert!(was == *revision || stood == *revision, "{self:?}: {key} was at {was}");
         }
     }
