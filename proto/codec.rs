@@ -12,6 +12,12 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 use crate::limit;
 use crate::proto::CommitRequest;
 
+/// What the encoder of a call holds while nothing is sent: most calls are subscriptions that wait, and tonic's 8 KiB
+/// would be most of what one takes. A longer message makes it grow.
+const IDLE_BYTES: usize = 256;
+/// From how many bytes on a message leaves before the next is asked for; tonic's own default.
+const YIELD_BYTES: usize = 32 * 1024;
+
 /// The codec of the generated server: protobuf, and one message in a call.
 ///
 /// All requests of the contract are one message. tonic reads the first and discards what follows it, so a caller
@@ -30,7 +36,7 @@ where
     type Decoder = OneDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        self.0.encoder()
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::new(IDLE_BYTES, YIELD_BYTES))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
