@@ -11,25 +11,28 @@ use super::table::quoted;
 /// The trigger of the original, whose name ours takes.
 const UPDATED_AT: &str = "set_updated_at";
 
-/// The triggers on the user's table: the name, the event, and the keys that it touches.
-const TRIGGERS: [(&str, &str, &str); 3] = [
-    ("datastream_insert", "INSERT", "SELECT NEW.key AS key"),
+/// The triggers on the user's table: the name, the event, and the keys that it touches; NULL is none.
+const TRIGGERS: [(&str, &str, &[&str]); 3] = [
+    ("datastream_insert", "INSERT", &["NEW.key"]),
     (
         "datastream_update",
         "UPDATE OF key, value, value_type",
-        "SELECT OLD.key AS key WHERE OLD.key IS NOT NEW.key UNION ALL SELECT NEW.key",
+        &["CASE WHEN OLD.key IS NOT NEW.key THEN OLD.key END", "NEW.key"],
     ),
-    ("datastream_delete", "DELETE", "SELECT OLD.key AS key"),
+    ("datastream_delete", "DELETE", &["OLD.key"]),
 ];
 
-/// What a trigger does: it logs what the rows of its keys hold when it runs, and not what the statement wrote. A trigger
-/// of the user's may have changed that since, and SQLite runs the newest first.
+/// A trigger.
 const FOLLOW: &str = "CREATE TRIGGER {name} AFTER {event} ON {table}
-BEGIN
-  INSERT INTO datastream_capture (key, value, value_type)
-  SELECT asked.key, held.value, held.value_type
-  FROM ({keys}) AS asked LEFT JOIN {table} AS held ON held.key = asked.key;
+BEGIN{logged}
 END";
+
+/// What it does for each of its keys: it logs what the row holds when it runs, and not what the statement wrote. A trigger
+/// of the user's may have changed that since, and SQLite runs the newest first. Two look-ups of a row cost less than the
+/// temporary table that SQLite fills for every INSERT from a SELECT here.
+const LOGGED: &str = "
+  INSERT INTO datastream_capture (key, value, value_type) VALUES ({key},
+    (SELECT value FROM {table} WHERE key = {key}), (SELECT value_type FROM {table} WHERE key = {key}));";
 
 /// Of the name and effect of the original's trigger, which updates a row inside its own update. The last
 /// condition ends it where a foreign connection has recursive triggers on.
@@ -67,7 +70,8 @@ fn keep(connection: &Connection, trigger: &str) -> Result<()> {
 pub(super) fn install(connection: &Connection, table: &str) -> Result<()> {
     connection.execute_batch(include_str!("schema.sql"))?;
     for (name, event, keys) in TRIGGERS {
-        let follow = FOLLOW.replace("{name}", name).replace("{event}", event).replace("{keys}", keys);
+        let logged: String = keys.iter().map(|key| LOGGED.replace("{key}", key)).collect();
+        let follow = FOLLOW.replace("{name}", name).replace("{event}", event).replace("{logged}", &logged);
         let wanted = on(&follow, table);
         if trigger(connection, name)?.is_none_or(|found| found.sql != wanted) {
             connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}; {wanted}"))?;
@@ -103,6 +107,7 @@ pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
     }
     connection.execute_batch(
         "DROP VIEW IF EXISTS datastream_capture;
+         DROP VIEW IF EXISTS datastream_change;
          DROP TABLE IF EXISTS datastream_log;
          DROP TABLE IF EXISTS datastream_token;
          DROP TABLE IF EXISTS datastream_request;

@@ -23,8 +23,12 @@ pub(super) type Decided = Result<Position, CommitError>;
 /// It is decided by what the table holds, which the log is brought to first: what was deleted past the triggers does
 /// not stand, and a push of it is one. That is kept even where the commit is refused, so that who is told of a revision can read it.
 pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Decided, CommitError> {
+    let mut differs = false;
     for operation in &commit.operations {
-        reconcile::compare_key(connection, table, &operation.key)?;
+        differs |= reconcile::compare_key(connection, table, &operation.key)?;
+    }
+    if !differs {
+        return once(connection, table, commit).map(Ok);
     }
     match in_savepoint(connection, |connection| once(connection, table, commit)) {
         Err(error @ CommitError::Store(_)) => Err(error),
@@ -49,7 +53,7 @@ fn once(connection: &Connection, table: &str, commit: &Commit) -> Result<Positio
 
 /// Decides every operation before it applies the first: a trigger of the user's may write other keys of the commit.
 fn make(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
-    let before = history::head(connection)?.position;
+    let before = history::last(connection)?;
     let mut decided = Vec::with_capacity(commit.operations.len());
     for operation in &commit.operations {
         let latest = history::latest(connection, &operation.key)?;
@@ -63,8 +67,8 @@ fn make(connection: &Connection, table: &str, commit: &Commit) -> Result<Positio
         written += u64::from(applied.map_err(|error| error.of(&operation.key))?);
     }
     match written {
-        0 => standing(connection, before, decided.into_iter().map(|(.., commit)| commit)),
-        _ => annotate(connection, commit, before.revision, written),
+        0 => standing(connection, decided.into_iter().map(|(.., commit)| commit)),
+        _ => annotate(connection, commit, before, written),
     }
 }
 
@@ -120,12 +124,11 @@ fn apply(connection: &Connection, table: &str, key: &str, effect: &Effect) -> Re
 /// Where the newest of the commits ended whose work stands. That a key never was is true only as of the head.
 fn standing(
     connection: &Connection,
-    head: Position,
     commits: impl Iterator<Item = Option<u64>>,
 ) -> Result<Position, CommitError> {
     match commits.collect::<Option<Vec<_>>>().and_then(|commits| commits.into_iter().max()) {
         Some(commit) => Ok(history::position_at(connection, commit)?),
-        None => Ok(head),
+        None => Ok(history::head(connection)?.position),
     }
 }
 

@@ -34,6 +34,14 @@ pub(super) fn head(connection: &Connection) -> Result<Head> {
     })
 }
 
+/// The revision of the head.
+pub(super) fn last(connection: &Connection) -> Result<u64> {
+    connection
+        .prepare_cached("SELECT max(revision) FROM datastream_token")?
+        .query_row([], |row| row.get::<_, i64>(0))
+        .map(i64::cast_unsigned)
+}
+
 /// Whether the database holds a history of ours, with all that belongs to it.
 pub(super) fn is_whole(connection: &Connection) -> Result<bool> {
     // The genesis is never forgotten.

@@ -102,12 +102,15 @@ impl Drop for Reader {
     }
 }
 
-/// Tells the thread of an event, once until it took notice: a commit causes several.
+/// Tells the thread of an event, once until it took notice: a commit causes many. They are not taken one by one, which
+/// would cost more than the commit: the caller, a thread of the watcher, pauses until the thread looks, and what comes
+/// meanwhile is one event.
 fn wake(jobs: SyncSender<Job>, woken: Arc<AtomicBool>) -> impl Fn() + Send + 'static {
     move || {
         if !woken.swap(true, Ordering::AcqRel) && jobs.try_send(Job::Woken).is_err() {
             woken.store(false, Ordering::Release);
         }
+        std::thread::sleep(SOON);
     }
 }
 
@@ -192,7 +195,9 @@ impl Work {
 
     fn look_at_history(&mut self) -> rusqlite::Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
-        if !history::continues(&transaction, &self.seen.head)? {
+        // What the writer rang for is its own, and needs no more looking at.
+        let is_ours = history::head(&transaction).is_ok_and(|head| self.target.bell.rang_for(&head.position));
+        if !is_ours && !history::continues(&transaction, &self.seen.head)? {
             self.target.leave();
             return Ok(());
         }

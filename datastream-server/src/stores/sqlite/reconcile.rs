@@ -4,7 +4,6 @@
 //! table that was made again has no triggers at all. So the table is the truth, and each of its rows is fed into the
 //! log once more, which takes only what differs from its latest.
 
-use datastream::position::Position;
 use rusqlite::{Connection, Result};
 
 use super::commit::annotate;
@@ -70,8 +69,19 @@ pub(super) fn compare(connection: &Connection, table: &str) -> Result<(), Commit
     })
 }
 
-/// Brings the log to what the table holds of one key. Without a commit's words: somebody wrote it before.
-pub(super) fn compare_key(connection: &Connection, table: &str, key: &str) -> Result<()> {
+/// Brings the log to what the table holds of one key, and says whether that may have been needed. Without a commit's words:
+/// somebody wrote it before.
+pub(super) fn compare_key(connection: &Connection, table: &str, key: &str) -> Result<bool> {
+    // True of a value that is no blob, as well: then it is the capture that knows.
+    let may_differ = format!(
+        "SELECT held.value IS NOT last.value OR held.value_type IS NOT last.type
+         FROM (SELECT 1) LEFT JOIN {} AS held ON held.key = ?1 LEFT JOIN datastream_log AS last
+           ON last.revision = (SELECT max(revision) FROM datastream_log WHERE key = ?1)",
+        quoted(table)
+    );
+    if !connection.prepare_cached(&may_differ)?.query_row([key], |row| row.get(0))? {
+        return Ok(false);
+    }
     let sql = format!(
         "INSERT INTO datastream_capture (key, value, value_type, time)
          SELECT asked.key, held.value, held.value_type, held.updated_at
@@ -79,7 +89,7 @@ pub(super) fn compare_key(connection: &Connection, table: &str, key: &str) -> Re
         quoted(table)
     );
     connection.prepare_cached(&sql)?.execute([key])?;
-    Ok(())
+    Ok(true)
 }
 
 /// How many rows have a key that is no text, and so none that a message could name.
@@ -94,9 +104,9 @@ pub(super) fn unkeyed(connection: &Connection, table: &str) -> Result<u64> {
 
 /// What `capture` adds to the log becomes one commit.
 fn committing<T>(connection: &Connection, capture: impl FnOnce() -> Result<T>) -> Result<T, CommitError> {
-    let before = history::head(connection)?.position.revision;
+    let before = history::last(connection)?;
     let captured = capture()?;
-    let Position { revision, .. } = history::head(connection)?.position;
+    let revision = history::last(connection)?;
     if revision > before {
         let commit = Commit { author: AUTHOR.to_owned(), ..Commit::default() };
         annotate(connection, &commit, before, 0)?;

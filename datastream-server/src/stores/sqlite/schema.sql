@@ -43,29 +43,37 @@ CREATE TABLE IF NOT EXISTS datastream_request (
   time TEXT NOT NULL
 );
 
--- The one way into the log: what a key holds now. Logged only if it differs from what the log has last.
+-- The one way into the log: what a key holds now, in whatever form a program wrote it. Both views hold nothing. That
+-- all of it is VALUES, and the condition a WHEN, spares SQLite a temporary table for each.
 CREATE VIEW IF NOT EXISTS datastream_capture (key, value, value_type, time) AS
 SELECT NULL, NULL, NULL, NULL WHERE 0;
-CREATE TRIGGER IF NOT EXISTS datastream_capture_insert INSTEAD OF INSERT ON datastream_capture
+-- Of an earlier version, which did what the two below do.
+DROP TRIGGER IF EXISTS datastream_capture_insert;
+CREATE TRIGGER IF NOT EXISTS datastream_capture_typed INSTEAD OF INSERT ON datastream_capture
 WHEN typeof(NEW.key) = 'text'
 BEGIN
-  INSERT INTO datastream_log (key, value, type, time)
-  SELECT NEW.key, held.value, held.type,
-    coalesce(strftime('%Y-%m-%d %H:%M:%f', NEW.time), strftime('%Y-%m-%d %H:%M:%f', 'now'))
-  FROM (
+  INSERT INTO datastream_change (key, value, type, time) VALUES (
+    NEW.key,
     -- A number with a fraction is written with as many digits as it needs, by every version of SQLite.
-    SELECT CAST(CASE WHEN typeof(NEW.value) <> 'real' THEN NEW.value
-        WHEN CAST(printf('%!.15g', NEW.value) AS REAL) = NEW.value THEN printf('%!.15g', NEW.value)
-        ELSE printf('%!.17g', NEW.value) END AS BLOB) AS value,
-      CASE WHEN NEW.value IS NULL THEN NULL ELSE coalesce(
-        nullif(CAST(NEW.value_type AS TEXT), ''),
-        CASE typeof(NEW.value)
-          WHEN 'integer' THEN 'int' WHEN 'real' THEN 'float' WHEN 'text' THEN 'string' ELSE 'bytes'
-        END
-      ) END AS type
-  ) AS held
-  WHERE held.value IS NOT
-      (SELECT value FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1)
-    OR held.type IS NOT
-      (SELECT type FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1);
+    CAST(CASE WHEN typeof(NEW.value) <> 'real' THEN NEW.value
+      WHEN CAST(printf('%!.15g', NEW.value) AS REAL) = NEW.value THEN printf('%!.15g', NEW.value)
+      ELSE printf('%!.17g', NEW.value) END AS BLOB),
+    CASE WHEN NEW.value IS NULL THEN NULL ELSE coalesce(
+      nullif(CAST(NEW.value_type AS TEXT), ''),
+      CASE typeof(NEW.value)
+        WHEN 'integer' THEN 'int' WHEN 'real' THEN 'float' WHEN 'text' THEN 'string' ELSE 'bytes'
+      END
+    ) END,
+    coalesce(strftime('%Y-%m-%d %H:%M:%f', NEW.time), strftime('%Y-%m-%d %H:%M:%f', 'now'))
+  );
+END;
+
+-- A value in the form of the log. Logged only if it differs from what the log has last.
+CREATE VIEW IF NOT EXISTS datastream_change (key, value, type, time) AS
+SELECT NULL, NULL, NULL, NULL WHERE 0;
+CREATE TRIGGER IF NOT EXISTS datastream_change_insert INSTEAD OF INSERT ON datastream_change
+WHEN NEW.value IS NOT (SELECT value FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1)
+  OR NEW.type IS NOT (SELECT type FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1)
+BEGIN
+  INSERT INTO datastream_log (key, value, type, time) VALUES (NEW.key, NEW.value, NEW.type, NEW.time);
 END;
