@@ -6,6 +6,7 @@ use std::time::Duration;
 use datastream::key::KeySet;
 use datastream::proto::{DataResponse, Phase};
 
+use crate::entries::{Leaf, Run};
 use crate::entry::Entry;
 use crate::frame::{self, Frame};
 use crate::state::{self, Place, State};
@@ -15,20 +16,21 @@ use crate::state::{self, Place, State};
 #[derive(Debug)]
 pub struct Delivery {
     state: Arc<State>,
-    phase: Phase,
     scope: Scope,
-    /// What is still to be walked, the next at the end.
-    walks: Vec<Walk>,
+    /// What is still to be walked, the next at the end; `None` until the first message is asked for.
+    walks: Option<Vec<Walk>>,
     looked_at: u64,
 }
 
-/// Which entries a subscriber is owed.
-#[derive(Debug)]
-struct Scope {
+/// Which entries of a version a subscriber is owed, and as what. Two of the same scope are owed the same messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scope {
+    phase: Phase,
     /// Of these keys, the current values.
     whole: Arc<KeySet>,
     /// Of these keys, unless they are delivered whole, what changed after `since`.
     keys: Arc<KeySet>,
+    /// `u64::MAX` where all of `keys` is delivered whole.
     since: u64,
     /// Whether the client understands tombstones.
     announced: bool,
@@ -51,9 +53,8 @@ impl Delivery {
     /// The whole of `keys`, in `state`.
     #[must_use]
     pub fn of_state(state: Arc<State>, phase: Phase, keys: &Arc<KeySet>, announced: bool) -> Self {
-        let walks = whole(keys);
-        let scope = Scope { whole: keys.clone(), keys: keys.clone(), since: u64::MAX, announced };
-        Self { state, phase, scope, walks, looked_at: 0 }
+        let scope = Scope { phase, whole: keys.clone(), keys: keys.clone(), since: u64::MAX, announced };
+        Self { state, scope, walks: None, looked_at: 0 }
     }
 
     /// Those of `keys` that changed after the revision `since`, and the whole of `fresh`.
@@ -66,11 +67,8 @@ impl Delivery {
         since: u64,
         announced: bool,
     ) -> Self {
-        let (walk, looked_at) = changes(&state, keys, since);
-        let mut walks = whole(fresh);
-        walks.push(walk);
-        let scope = Scope { whole: fresh.clone(), keys: keys.clone(), since, announced };
-        Self { state, phase, scope, walks, looked_at }
+        let scope = Scope { phase, whole: fresh.clone(), keys: keys.clone(), since, announced };
+        Self { state, scope, walks: None, looked_at: 0 }
     }
 
     /// The version of the state that this delivery is of.
@@ -85,31 +83,63 @@ impl Delivery {
         self.looked_at
     }
 
-    /// The next message, of up to `join_bytes` of entries; a larger entry travels alone. The last one, without
+    /// The next message, of up to `join_bytes` of entries, or [`frame::PART_BYTES`] if the client is announced; a larger entry travels alone. The last one, without
     /// `more`, carries the position; a delivery without entries is one message without entries.
+    ///
+    /// A delivery of one short message is made once for all who are owed the same: an update touches many of them.
     pub fn next_frame(&mut self, join_bytes: usize, source_age: Option<Duration>) -> Frame {
-        let mut message = Message { limit: join_bytes, ..Message::default() };
-        while let Some(walk) = self.walks.last_mut() {
+        let may_share = self.walks.is_none() && source_age.is_none();
+        if may_share && let Some(frame) = self.state.shared().get(&self.scope, join_bytes) {
+            self.walks = Some(Vec::new());
+            return frame;
+        }
+        let frame = self.make_frame(join_bytes, source_age);
+        if may_share {
+            self.state.shared().keep(&self.scope, &frame);
+        }
+        frame
+    }
+
+    fn make_frame(&mut self, join_bytes: usize, source_age: Option<Duration>) -> Frame {
+        let limit = if self.scope.announced { join_bytes.min(frame::PART_BYTES) } else { join_bytes };
+        let mut message = Message { limit, ..Message::default() };
+        let walks = self.walks.get_or_insert_with(|| {
+            let (walks, looked_at) = self.scope.walks(&self.state);
+            message.looked_at = looked_at;
+            walks
+        });
+        while let Some(walk) = walks.last_mut() {
             walk.fill(&self.state, &self.scope, &mut message);
             if message.full {
                 break;
             }
-            self.walks.pop();
+            walks.pop();
         }
         self.looked_at += message.looked_at;
         let more = message.full;
         let tail = DataResponse {
-            phase: self.phase.into(),
+            phase: self.scope.phase.into(),
             more,
             position: (!more).then(|| self.state.position().to_proto()),
             source_age: source_age.filter(|_| !more).map(frame::proto_duration),
             ..DataResponse::default()
         };
-        frame::join(&message.entries, &tail)
+        frame::join(&message.parts, &tail)
     }
 }
 
 impl Scope {
+    /// All that is to be walked, and how many entries were looked at to decide it.
+    fn walks(&self, state: &State) -> (Vec<Walk>, u64) {
+        let mut walks = whole(&self.whole);
+        if self.since == u64::MAX {
+            return (walks, 0);
+        }
+        let (walk, looked_at) = changes(state, &self.keys, self.since);
+        walks.push(walk);
+        (walks, looked_at)
+    }
+
     /// Whether an entry that a walk through the changes meets is owed. What is delivered whole is left to the
     /// walk that does so: no key comes twice.
     fn owes_change(&self, entry: &Entry) -> bool {
@@ -131,8 +161,7 @@ impl Walk {
                 }
             }
             Self::Below(prefix, after) => {
-                let owed = |entry: &Entry| !entry.is_tombstone();
-                if let Some(last) = message.take_from(state.below(prefix, after.as_deref()), owed) {
+                if let Some(last) = message.take_runs(state.runs(prefix, after.as_deref())) {
                     *after = Some(last.key.clone());
                 }
             }
@@ -147,14 +176,57 @@ impl Walk {
 /// A message that is being filled.
 #[derive(Default)]
 struct Message {
-    entries: Vec<Arc<Entry>>,
+    parts: Vec<Part>,
     limit: usize,
     length: usize,
     full: bool,
     looked_at: u64,
 }
 
+/// What is joined in a message.
+enum Part {
+    Entry(Arc<Entry>),
+    Leaf(Arc<Leaf>),
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Entry(entry) => &entry.encoded,
+            Self::Leaf(leaf) => leaf.joined().unwrap_or_default(),
+        }
+    }
+}
+
 impl Message {
+    /// Takes the values among `runs`, a leaf at once where that fits. Returns the last entry that is done with.
+    fn take_runs<'a>(&mut self, runs: impl Iterator<Item = Run<'a>>) -> Option<&'a Arc<Entry>> {
+        let mut last = None;
+        for run in runs {
+            last = match run {
+                Run::Whole(leaf) if self.take_leaf(leaf) => leaf.entries().last(),
+                run => self.take_from(run.entries().iter(), |entry| !entry.is_tombstone()).or(last),
+            };
+            if self.full {
+                break;
+            }
+        }
+        last
+    }
+
+    /// Returns false, and takes nothing, if the values of the leaf do not fit, or are too long to be kept joined.
+    fn take_leaf(&mut self, leaf: &Arc<Leaf>) -> bool {
+        let Some(joined) = leaf.joined().filter(|joined| self.length + joined.len() <= self.limit) else {
+            return false;
+        };
+        self.looked_at += leaf.entries().len() as u64;
+        self.length += joined.len();
+        if !joined.is_empty() {
+            self.parts.push(Part::Leaf(leaf.clone()));
+        }
+        true
+    }
+
     /// Takes what is owed among `entries`. Returns the last one that is done with.
     fn take_from<'a>(
         &mut self,
@@ -185,12 +257,12 @@ impl Message {
         self.looked_at += 1;
         if owed(entry) {
             let length = self.length + entry.encoded.len();
-            if length > self.limit && !self.entries.is_empty() {
+            if length > self.limit && !self.parts.is_empty() {
                 self.full = true;
                 return false;
             }
             self.length = length;
-            self.entries.push(entry.clone());
+            self.parts.push(Part::Entry(entry.clone()));
         }
         true
     }

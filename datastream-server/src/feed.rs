@@ -284,7 +284,7 @@ impl Registration {
             let state = self.feed.state();
             let touched = self.touch.revision();
             // Marks are taken back after another history was published: then this one says nothing of `state`.
-            if self.feed.state().lineage() == state.lineage() {
+            if self.feed.state.load().lineage() == state.lineage() {
                 return (state, touched);
             }
         }

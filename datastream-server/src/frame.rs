@@ -1,6 +1,5 @@
 //! Messages, made by joining entries that are already encoded.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -8,10 +7,12 @@ use datastream::position::Position;
 use datastream::proto::{DataResponse, Phase};
 use prost::Message as _;
 
-use crate::entry::Entry;
-
-/// The size up to which entries are joined into one message. A larger entry travels alone.
+/// The size up to which entries are joined into one message. A larger entry travels alone. For a client of the original
+/// every message stands by itself, so that what is committed together reaches it together up to this size.
 pub const JOIN_BYTES: usize = 1 << 20;
+/// The same for a client that waits for the last message of a delivery. Another message costs it some microseconds, and
+/// the first of a long state is there the sooner.
+pub const PART_BYTES: usize = 64 << 10;
 
 /// One message to a subscriber, encoded.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ pub fn heartbeat(position: &Position, source_age: Option<Duration>) -> Frame {
         source_age: source_age.map(proto_duration),
         ..DataResponse::default()
     };
-    join(&[], &tail)
+    join::<&[u8]>(&[], &tail)
 }
 
 /// The word that the server is going away, and when to come back.
@@ -46,17 +47,17 @@ pub fn drain(delay: Duration) -> Frame {
         delay: Some(proto_duration(delay)),
         ..DataResponse::default()
     };
-    join(&[], &tail)
+    join::<&[u8]>(&[], &tail)
 }
 
-/// Joins `entries`, followed by the fields of `tail`, whose own `data` must be empty.
+/// Joins `parts`, which are encoded entries, followed by the fields of `tail`, whose own `data` must be empty.
 #[must_use]
-pub fn join(entries: &[Arc<Entry>], tail: &DataResponse) -> Frame {
-    let length: usize = entries.iter().map(|entry| entry.encoded.len()).sum();
+pub fn join<T: AsRef<[u8]>>(parts: &[T], tail: &DataResponse) -> Frame {
+    let length: usize = parts.iter().map(|part| part.as_ref().len()).sum();
     let mut bytes = BytesMut::with_capacity(length + tail.encoded_len());
-    entries.iter().for_each(|entry| bytes.put_slice(&entry.encoded));
+    parts.iter().for_each(|part| bytes.put_slice(part.as_ref()));
     tail.encode_raw(&mut bytes);
-    Frame { bytes: bytes.freeze(), phase: tail.phase(), more: tail.more, is_empty: entries.is_empty() }
+    Frame { bytes: bytes.freeze(), phase: tail.phase(), more: tail.more, is_empty: parts.is_empty() }
 }
 
 pub(crate) fn proto_duration(duration: Duration) -> prost_types::Duration {

@@ -87,7 +87,7 @@ impl Service {
             if length > limit::MESSAGE_BYTES {
                 return Err(convert::too_large("Subscribe brings it in parts"));
             }
-            entries.push(entry.clone());
+            entries.push(&entry.encoded);
         }
         let tail = DataResponse {
             position: Some(state.position().to_proto()),

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use datastream::position::Position;
 use rpds::RedBlackTreeMapSync;
 
+use crate::entries::{Entries, Run};
 use crate::entry::Entry;
+use crate::shared_frame::SharedFrame;
 use crate::store::{Batch, Change, Snapshot};
 
 /// Where the index places an entry. A store may give several keys one revision, so the key belongs to it.
@@ -24,7 +26,7 @@ const IDENTITY_BYTES: usize = 8;
 /// One version of the state.
 #[derive(Clone)]
 pub struct State {
-    entries: RedBlackTreeMapSync<Arc<str>, Arc<Entry>>,
+    entries: Entries,
     /// Only the latest revision of each key, tombstones included.
     index: RedBlackTreeMapSync<Place, Arc<Entry>>,
     /// Those places of the index that are tombstones, so that compaction looks at nothing else.
@@ -34,6 +36,8 @@ pub struct State {
     position: Position,
     compacted_to: u64,
     lineage: u64,
+    /// Of this version alone.
+    shared: Arc<SharedFrame>,
 }
 
 /// What a position is to a history.
@@ -53,13 +57,14 @@ impl State {
     #[must_use]
     pub fn new(snapshot: Snapshot, lineage: u64) -> Self {
         let mut state = Self {
-            entries: RedBlackTreeMapSync::new_sync(),
+            entries: Entries::default(),
             index: RedBlackTreeMapSync::new_sync(),
             tombstones: RedBlackTreeMapSync::new_sync(),
             positions: RedBlackTreeMapSync::new_sync(),
             position: snapshot.position,
             compacted_to: snapshot.compacted_to,
             lineage,
+            shared: Arc::default(),
         };
         snapshot.changes.into_iter().for_each(|change| state.apply(change));
         snapshot.positions.into_iter().for_each(|position| state.remember(position));
@@ -70,7 +75,7 @@ impl State {
     /// change, whatever the size of the state.
     #[must_use]
     pub fn advance(&self, batch: Batch) -> Self {
-        let mut next = self.clone();
+        let mut next = Self { shared: Arc::default(), ..self.clone() };
         batch.changes.into_iter().for_each(|change| next.apply(change));
         batch.positions.into_iter().for_each(|position| next.remember(position));
         next.position = batch.position;
@@ -80,7 +85,7 @@ impl State {
 
     fn apply(&mut self, change: Change) {
         let entry = Arc::new(Entry::new(change));
-        if let Some(old) = self.entries.get(&entry.key) {
+        if let Some(old) = self.entries.insert(entry.clone()) {
             let place = (old.revision, old.key.clone());
             self.index.remove_mut(&place);
             self.tombstones.remove_mut(&place);
@@ -89,8 +94,7 @@ impl State {
         if entry.is_tombstone() {
             self.tombstones.insert_mut(place.clone(), ());
         }
-        self.index.insert_mut(place, entry.clone());
-        self.entries.insert_mut(entry.key.clone(), entry);
+        self.index.insert_mut(place, entry);
     }
 
     fn remember(&mut self, position: Position) {
@@ -116,7 +120,7 @@ impl State {
             }
             self.tombstones.remove_mut(&place);
             self.index.remove_mut(&place);
-            self.entries.remove_mut(&place.1);
+            self.entries.remove(&place.1);
         }
     }
 
@@ -138,6 +142,11 @@ impl State {
         self.lineage
     }
 
+    /// The message that was made last of this version.
+    pub(crate) fn shared(&self) -> &SharedFrame {
+        &self.shared
+    }
+
     /// What `position` is to the history of this version.
     #[must_use]
     pub fn judge(&self, position: &Position) -> Standing {
@@ -152,7 +161,7 @@ impl State {
     /// How many keys exist.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.size() - self.tombstones.size()
+        self.entries.len() - self.tombstones.size()
     }
 
     /// Whether no key exists.
@@ -174,11 +183,16 @@ impl State {
         prefix: &'a str,
         after: Option<&'a str>,
     ) -> impl Iterator<Item = &'a Arc<Entry>> {
-        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        self.entries
-            .range::<str, _>((from, Bound::Unbounded))
-            .map(|(_, entry)| entry)
-            .take_while(move |entry| entry.key.starts_with(prefix))
+        self.runs(prefix, after).flat_map(|run| run.entries())
+    }
+
+    /// The same, in runs of entries that follow each other.
+    pub(crate) fn runs<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = Run<'a>> {
+        self.entries.runs(prefix, after)
     }
 
     /// The latest changes of all keys after `place`, in order of revisions.
@@ -200,6 +214,6 @@ fn identity(token: &[u8]) -> &[u8] {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "State({:?}, {} keys, lineage {})", self.position, self.entries.size(), self.lineage)
+        write!(f, "State({:?}, {} keys, lineage {})", self.position, self.entries.len(), self.lineage)
     }
 }

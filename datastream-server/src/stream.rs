@@ -120,7 +120,11 @@ impl Stream for Line {
                 return Poll::Ready(Some(line.say_goodbye()));
             }
             match line.step() {
-                Ok(Output::Send(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Output::Send(frame)) => {
+                    // All is sent up to the version that was read; who publishes the next one rings.
+                    line.rests = !frame.more;
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 Ok(Output::Wait(until)) => (line.rests, line.until) = (true, until),
                 Ok(Output::Behind) => return Poll::Ready(Some(line.end(End::Behind))),
                 Err(end) => return Poll::Ready(Some(line.end(end))),
@@ -158,6 +162,7 @@ impl Line {
         let output = subscription.step(Input { now, state: &state, touched, source_age, authoritative });
         // The first step judges the position or ends the stream; a later judgement is of a store loaded since.
         self.client.caught_up = true;
+        self.until = Some(subscription.next_heartbeat());
         if subscription.is_delivering() && !watched.is_guarded {
             watched.is_guarded = true;
             tokio::spawn(end_if_stuck(Arc::downgrade(&self.seat), self.common.stall_limit));

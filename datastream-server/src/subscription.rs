@@ -34,7 +34,8 @@ pub struct Request {
 pub struct Pace {
     /// How long an announced client goes without a message before it gets a heartbeat.
     pub heartbeat: Duration,
-    /// Up to how many bytes of entries one message joins: [`frame::JOIN_BYTES`], less where a test wants many.
+    /// Up to how many bytes of entries one message joins: [`frame::JOIN_BYTES`], less where a test wants many. For an
+    /// announced client it is never more than [`frame::PART_BYTES`].
     pub join_bytes: usize,
 }
 
@@ -113,6 +114,12 @@ impl Subscription {
     #[must_use]
     pub fn is_delivering(&self) -> bool {
         self.delivery.is_some()
+    }
+
+    /// When a heartbeat is due, if nothing is sent before.
+    #[must_use]
+    pub fn next_heartbeat(&self) -> Duration {
+        self.next_heartbeat
     }
 
     /// How many entries of the state were looked at for this subscription.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datastream_server::Config;
+use datastream_server::frame::PART_BYTES;
 use datastream_server::store::{Commit, Operation, Store};
 use datastream_server::stores::MemoryStore;
 use datastream_server::testing::TestServer;
@@ -65,8 +66,12 @@ async fn a_delivery_is_of_one_version_however_long_it_takes() {
 async fn small_entries_travel_together() {
     let server = large(Config::default()).await;
     let wire = Wire::to(&server.url()).await;
-    let state = wire.subscribe(announced(["small/"])).await.next().await;
+    let state = wire.subscribe(unannounced(["small/"])).await.next().await;
     assert_eq!((state.data.len(), state.sizes.len()), (10_000, 1));
+    let state = wire.subscribe(announced(["small/"])).await.delivery().await;
+    let (_, full) = state.sizes.split_last().expect("there is a message");
+    assert_eq!(state.data.len(), 10_000);
+    assert!(full.iter().all(|size| (PART_BYTES * 9 / 10..=PART_BYTES + 100).contains(size)), "{full:?}");
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ impl Server {
     /// Answers `Sync` as the service does.
     pub(super) fn answer(&self, request: &DataRequest) -> DataResponse {
         let keys = Arc::new(selectors(&request.keys));
-        let mut whole = Delivery::of_state(self.feed.state(), Phase::State, &keys, true);
+        let mut whole = Delivery::of_state(self.feed.state(), Phase::State, &keys, false);
         DataResponse::decode(whole.next_frame(JOIN_BYTES, None).bytes)
             .expect("the server encodes what it says")
     }
