@@ -1,6 +1,7 @@
 //! How a server reads what a client sends.
 
 use std::any::TypeId;
+use std::marker::PhantomData;
 
 use bytes::Buf as _;
 use prost::Message;
@@ -15,6 +16,8 @@ use crate::proto::CommitRequest;
 /// What the encoder of a call holds while nothing is sent: most calls are subscriptions that wait, and tonic's 8 KiB
 /// would be most of what one takes. A longer message makes it grow.
 const IDLE_BYTES: usize = 256;
+/// What the decoder of a call begins with. Most requests are shorter.
+const REQUEST_BYTES: usize = 1024;
 /// From how many bytes on a message leaves before the next is asked for; tonic's own default.
 const YIELD_BYTES: usize = 32 * 1024;
 
@@ -23,7 +26,7 @@ const YIELD_BYTES: usize = 32 * 1024;
 /// All requests of the contract are one message. tonic reads the first and discards what follows it, so a caller
 /// who sends two would take the second for done. Here the second ends the call, before anything of it is applied.
 #[derive(Debug, Default)]
-pub(crate) struct OneMessage<T, U>(ProstCodec<T, U>);
+pub(crate) struct OneMessage<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Codec for OneMessage<T, U>
 where
@@ -40,7 +43,8 @@ where
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        OneDecoder { inner: self.0.decoder(), has_read: false }
+        let settings = BufferSettings::new(REQUEST_BYTES, YIELD_BYTES);
+        OneDecoder { inner: ProstCodec::<T, U>::raw_decoder(settings), has_read: false }
     }
 }
 

@@ -15,7 +15,7 @@ const CAP: Duration = Duration::from_secs(30);
 /// changes nothing. It is not longer, because what an operator puts right should be well again in minutes.
 const REFUSED_CAP: Duration = Duration::from_secs(300);
 /// How long a server may keep a client away.
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// The first and the longest wait of those who want to write the same key: the time of a commit, and of a few dozen.
 const CONTENDED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// For how long a stream must have been healthy, after its state was complete, to begin anew.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::error::{CallError, Disconnect};
-use crate::retry::Retry;
+use crate::retry::{LONGEST_DELAY, Retry};
 use crate::worker::Command;
 
 /// Until when a call is made again; `None` is for ever.
@@ -70,10 +70,10 @@ impl Client {
     }
 }
 
-/// How long the server asks to be left alone.
+/// How long the server asks to be left alone; not longer than a stream would obey it.
 fn retry_after(error: &CallError) -> Duration {
     match error {
-        CallError::Failed(why) => why.retry_after(),
+        CallError::Failed(why) => why.retry_after().min(LONGEST_DELAY),
         _ => Duration::ZERO,
     }
 }
