@@ -5,7 +5,7 @@
 //! value of each key, and one that comes back resumes where it was. It is a pure machine: it is told the time,
 //! the state and whether it was touched, and answers with a message or with how long to wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use datastream::key::KeySet;
@@ -15,6 +15,9 @@ use datastream::proto::Phase;
 use crate::delivery::Delivery;
 use crate::frame::{self, Frame};
 use crate::state::{Standing, State};
+
+/// What a delivery of changes brings whole. One for all: there are very many subscriptions.
+static NOTHING: LazyLock<Arc<KeySet>> = LazyLock::new(Arc::default);
 
 /// What a client asked for, checked.
 #[derive(Clone, Debug)]
@@ -77,7 +80,6 @@ pub struct Subscription {
     lineage: Option<u64>,
     delivery: Option<Delivery>,
     next_heartbeat: Duration,
-    nothing: Arc<KeySet>,
     looked_at: u64,
 }
 
@@ -93,7 +95,6 @@ impl Subscription {
             lineage: None,
             delivery: None,
             next_heartbeat: Duration::ZERO,
-            nothing: Arc::default(),
             looked_at: 0,
         }
     }
@@ -146,7 +147,7 @@ impl Subscription {
         self.lineage = Some(state.lineage());
         self.delivery = Some(match (&self.cursor, phase) {
             (Some(cursor), Phase::Resume | Phase::Change) => {
-                let fresh = if first { &self.request.fresh } else { &self.nothing };
+                let fresh = if first { &self.request.fresh } else { &NOTHING };
                 self.changes_after(cursor.revision, phase, state, fresh)
             }
             _ => self.whole(phase, state),
@@ -164,7 +165,7 @@ impl Subscription {
         self.delivery = Some(if cursor.revision < state.compacted_to() {
             self.whole(Phase::Reset, state)
         } else {
-            self.changes_after(cursor.revision, Phase::Change, state, &self.nothing)
+            self.changes_after(cursor.revision, Phase::Change, state, &NOTHING)
         });
     }
 
