@@ -15,7 +15,7 @@ use crate::proto::CommitRequest;
 
 /// What the encoder of a call holds before anything is sent: most calls are subscriptions that wait, and tonic's 8 KiB
 /// would be most of what one takes. The first message makes it grow, and those after it find room there.
-const IDLE_BYTES: usize = 0;
+const IDLE_BYTES: usize = 16;
 /// What the decoder of a call begins with. Most requests are shorter.
 const REQUEST_BYTES: usize = 1024;
 /// From how many bytes on a message leaves before the next is asked for; tonic's own default.

@@ -187,7 +187,8 @@ impl Client {
         request: CommitRequest,
         deadline: Deadline,
     ) -> Result<Written, CallError> {
-        self.insist(deadline, |reply| Command::Commit(request.clone(), reply)).await
+        let shown = self.snapshot();
+        self.insist(deadline, |reply| Command::Commit(request.clone(), shown.clone(), reply)).await
     }
 }
 

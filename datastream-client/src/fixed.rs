@@ -193,7 +193,7 @@ impl Open {
             }
             Command::Unwatch(key) => drop(shared.sweep(&key)),
             Command::Push(data, reply) => drop(reply.send(self.push(shared, data))),
-            Command::Commit(request, reply) => drop(reply.send(self.commit(shared, request))),
+            Command::Commit(request, _, reply) => drop(reply.send(self.commit(shared, request))),
             Command::Read(request, reply) => drop(reply.send(Ok(self.read(&request)))),
             Command::List(_, reply) => drop(reply.send(Ok(self.list()))),
             Command::History(_, reply) => drop(reply.send(Err(unsupported()))),

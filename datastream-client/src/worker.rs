@@ -48,8 +48,8 @@ pub(crate) enum Command {
     Unwatch(Arc<str>),
     /// Call `PushUpdate`, then wait until it is seen here.
     Push(Data, WriteReply),
-    /// Call `Commit`, then wait until it is seen here.
-    Commit(CommitRequest, WriteReply),
+    /// Call `Commit`, then wait until it is seen here. The snapshot was shown when it was first asked for.
+    Commit(CommitRequest, Arc<Snapshot>, WriteReply),
     /// Call `Sync`, for the application.
     Read(DataRequest, Reply<DataResponse>),
     /// Call `ListCapabilities`.
@@ -199,8 +199,8 @@ impl<T: Transport> Worker<T> {
             Command::Push(data, reply) => {
                 self.calls.push(&mut self.transport, data, self.session.applied(), reply)
             }
-            Command::Commit(request, reply) => {
-                self.calls.commit(&mut self.transport, request, self.session.applied(), reply)
+            Command::Commit(request, shown, reply) => {
+                self.calls.commit(&mut self.transport, request, &shown, reply)
             }
             Command::Read(request, reply) => self.calls.ask(self.transport.read(request), reply),
             Command::List(request, reply) => self.calls.ask(self.transport.list(request), reply),

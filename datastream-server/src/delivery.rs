@@ -11,6 +11,9 @@ use crate::entry::Entry;
 use crate::frame::{self, Frame};
 use crate::state::{self, Place, State};
 
+/// Of how many keys a subscriber may ask so that its message is shared with others.
+const SHARED_KEYS: usize = 32;
+
 /// A delivery that is being sent. It pins one version of the state until its last message is made, so that what
 /// the client applies is one committed state, however many messages it takes.
 #[derive(Debug)]
@@ -26,14 +29,14 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     phase: Phase,
-    /// Of these keys, the current values.
-    whole: Arc<KeySet>,
-    /// Of these keys, unless they are delivered whole, what changed after `since`.
-    keys: Arc<KeySet>,
     /// `u64::MAX` where all of `keys` is delivered whole.
     since: u64,
     /// Whether the client understands tombstones.
     announced: bool,
+    /// Of these keys, the current values.
+    whole: Arc<KeySet>,
+    /// Of these keys, unless they are delivered whole, what changed after `since`.
+    keys: Arc<KeySet>,
 }
 
 /// A way through the state that can be left and taken up again.
@@ -83,12 +86,12 @@ impl Delivery {
         self.looked_at
     }
 
-    /// The next message, of up to `join_bytes` of entries, or [`frame::PART_BYTES`] if the client is announced; a larger entry travels alone. The last one, without
-    /// `more`, carries the position; a delivery without entries is one message without entries.
+    /// The next message, of up to `join_bytes` of entries, or [`frame::PART_BYTES`] if the client is announced; a larger
+    /// entry travels alone. The last one, without `more`, carries the position; a delivery without entries is one message without entries.
     ///
     /// A delivery of one short message is made once for all who are owed the same: an update touches many of them.
     pub fn next_frame(&mut self, join_bytes: usize, source_age: Option<Duration>) -> Frame {
-        let may_share = self.walks.is_none() && source_age.is_none();
+        let may_share = self.walks.is_none() && source_age.is_none() && self.scope.is_small();
         if may_share && let Some(frame) = self.state.shared().get(&self.scope, join_bytes) {
             self.walks = Some(Vec::new());
             return frame;
@@ -129,6 +132,11 @@ impl Delivery {
 }
 
 impl Scope {
+    /// Whether it costs little to find out that two are the same.
+    fn is_small(&self) -> bool {
+        self.keys.len() <= SHARED_KEYS && self.whole.len() <= SHARED_KEYS
+    }
+
     /// All that is to be walked, and how many entries were looked at to decide it.
     fn walks(&self, state: &State) -> (Vec<Walk>, u64) {
         let mut walks = whole(&self.whole);

@@ -88,7 +88,7 @@ impl Entries {
         }
     }
 
-    /// What lies below `prefix` (empty for all), after the key `after`, leaf by leaf.
+    /// What lies below `prefix` (empty for all), after the key `after`, leaf by leaf. `after` lies below `prefix` itself.
     pub(crate) fn runs<'a>(
         &'a self,
         prefix: &'a str,

@@ -54,7 +54,7 @@ impl<T> Gathered<T> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Turn::Due if self.in_vain < IN_VAIN + AT_ONCE => self.in_vain += 1,
+            Turn::Due if self.in_vain + 1 < IN_VAIN + AT_ONCE => self.in_vain += 1,
             Turn::Due => self.in_vain = IN_VAIN - 1,
             Turn::SteppedBack(before) if length > before => self.in_vain = 0,
             Turn::SteppedBack(_) => self.in_vain += 1,
@@ -155,7 +155,7 @@ mod tests {
             }
             connection.flush().await.expect("nothing fails");
         }
-        assert_eq!(stepped_back, [0, 1, 2, 3, 21, 39, 57], "every 18th time it tries again");
+        assert_eq!(stepped_back, [0, 1, 2, 3, 20, 37, 54], "it goes at once 16 times, then tries again");
     }
 
     #[tokio::test]

@@ -16,7 +16,8 @@ pub(crate) struct SharedFrame {
 }
 
 impl SharedFrame {
-    /// The whole delivery of `scope`, unless it is longer than `limit`, or another was made since.
+    /// The whole delivery of `scope`, unless it is longer than `limit`, or another was made since. What is kept here is
+    /// shorter than a part that an announced client is sent.
     pub(crate) fn get(&self, scope: &Scope, limit: usize) -> Option<Frame> {
         let last = self.lock();
         let (_, frame) = last.as_ref().filter(|(kept, frame)| frame.bytes.len() <= limit && kept == scope)?;

@@ -88,7 +88,9 @@ impl State {
         if let Some(old) = self.entries.insert(entry.clone()) {
             let place = (old.revision, old.key.clone());
             self.index.remove_mut(&place);
-            self.tombstones.remove_mut(&place);
+            if old.is_tombstone() {
+                self.tombstones.remove_mut(&place);
+            }
         }
         let place = (entry.revision, entry.key.clone());
         if entry.is_tombstone() {

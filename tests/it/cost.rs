@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datastream::key::{KeySet, Selector};
+use datastream::proto::DataResponse;
 use datastream_server::feed::{Feed, Registration};
 use datastream_server::frame::{self, Frame};
 use datastream_server::store::{Commit, Operation, Retention};
 use datastream_server::stores::MemoryStore;
 use datastream_server::subscription::{Input, Output, Pace, Request, Subscription};
+use prost::Message as _;
 
 use crate::wire::within;
 
@@ -41,8 +43,16 @@ struct Line {
 
 impl Line {
     fn open(feed: &Arc<Feed>, keys: Arc<KeySet>) -> Self {
+        Self::of(feed, keys, true)
+    }
+
+    fn of_the_original(feed: &Arc<Feed>, keys: Arc<KeySet>) -> Self {
+        Self::of(feed, keys, false)
+    }
+
+    fn of(feed: &Arc<Feed>, keys: Arc<KeySet>, announced: bool) -> Self {
         let registration = feed.register(keys.clone());
-        let request = Request { keys, fresh: Arc::default(), resume: None, announced: true };
+        let request = Request { keys, fresh: Arc::default(), resume: None, announced };
         let pace = Pace { heartbeat: Duration::from_secs(3600), join_bytes: frame::JOIN_BYTES };
         Self { registration, subscription: Subscription::new(request, pace) }
     }
@@ -105,6 +115,33 @@ async fn a_message_is_made_once_for_all_who_are_owed_the_same() {
     assert_eq!(messages[0].as_ptr(), messages[1].as_ptr(), "these are the same bytes");
     assert_ne!(messages[0].as_ptr(), messages[2].as_ptr(), "who watches another set is owed it for himself");
     assert_eq!(messages[0], messages[2], "and the same, as it happens");
+}
+
+/// The keys, from where, and whether the client announces itself: whoever differs in one of them is owed another message.
+#[tokio::test]
+async fn who_stands_elsewhere_or_is_of_the_original_gets_a_message_of_his_own() {
+    let feed = feed().await;
+    put(&feed, &["app/a", "app/b"], 1).await;
+    let keys = set(&["app/"]);
+    let [mut here, mut behind] = [0; 2].map(|_| Line::open(&feed, keys.clone()));
+    let mut original = Line::of_the_original(&feed, keys.clone());
+    for line in [&mut here, &mut behind, &mut original] {
+        line.drain();
+    }
+    put(&feed, &["app/a"], 2).await;
+    here.drain();
+    original.drain();
+    feed.store().commit(Commit::one(Operation::delete("app/b"))).await.expect("memory takes the commit");
+    assert!(feed.catch_up(Duration::from_secs(10)).await, "the feed publishes");
+    let said = |line: &mut Line| {
+        let message = DataResponse::decode(line.next().expect("it is owed something").bytes);
+        let mut keys: Vec<_> = message.expect("a message").data.into_keys().collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(said(&mut here), ["app/b"], "what came since");
+    assert_eq!(said(&mut behind), ["app/a", "app/b"], "all that came since it stood there");
+    assert!(original.next().is_none(), "one of the original knows no deletions");
 }
 
 #[tokio::test]

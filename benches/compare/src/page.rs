@@ -14,11 +14,13 @@ const HEAD: &str = "\
 # Compared
 
 This server beside others under one load, as `benches/compare/run` measured it last: `benches/compare/run [PART...]
-[--quick]`. It writes this page. All is built with the profile `dist`, and what stands for others alike. The server under test has the first core, the load the second, and all are measured by
-turns, each round with new processes; a figure is the median of the rounds, with (highest - lowest) / highest in
-brackets. CPU is what the scheduler counted for the server. Everything is on one machine and its loopback: the sender
-pays for much of what the receiver's kernel does, and nothing waits for a network. Differences below a quarter mean
-little.
+[--quick]`. It writes this page. [Performance](performance.md) says what stands in the way where a goal is missed.
+
+Ours is built with the profile `dist`, and what stands for others alike. The server under test has the first core, the
+load the second, and all are measured by turns, each round with new processes; a figure is the median of the rounds, with
+(highest - lowest) / highest in brackets. CPU is what the scheduler counted for the server. Everything is on one machine
+and its loopback: the sender pays for much of what the receiver's kernel does, and nothing waits for a network.
+Differences below a quarter mean little.
 ";
 
 /// The page, as sections by the names of their parts.

@@ -36,8 +36,6 @@ struct Unseen {
     id: u64,
     /// What it asked for, of those of its keys that are watched.
     changes: Vec<Change>,
-    /// What was shown when it was asked for.
-    asked_at: Option<Position>,
     /// How many keys it changed, watched or not.
     size: u64,
     written: Written,
@@ -49,17 +47,13 @@ pub(crate) struct Change {
     key: Arc<str>,
     /// `None` for a deletion.
     put: Option<Held>,
-}
-
-/// What a write asked for, and what was shown then.
-pub(crate) struct Asked {
-    changes: Vec<Change>,
-    at: Option<Position>,
+    /// The revision of what was shown of the key when it was first asked for: that is not newer, in whatever history.
+    was: Option<u64>,
 }
 
 /// What has ended.
 pub(crate) enum Done {
-    Wrote(Asked, Result<Option<Position>, CallError>, WriteReply),
+    Wrote(Vec<Change>, Result<Option<Position>, CallError>, WriteReply),
     /// Whoever waited for it has it.
     Answered,
     TimeOver(u64),
@@ -78,8 +72,8 @@ impl Calls {
         shown: &Snapshot,
         reply: WriteReply,
     ) {
-        let asked = Asked { changes: vec![Change::put(&data)], at: shown.position().cloned() };
-        self.write(asked, transport.push(data), reply);
+        let changes = vec![Change::put(&data, shown)];
+        self.write(changes, transport.push(data), reply);
     }
 
     pub(crate) fn commit<T: Transport>(
@@ -89,13 +83,12 @@ impl Calls {
         shown: &Snapshot,
         reply: WriteReply,
     ) {
-        let changes = request.operations.iter().map(Change::of).collect();
-        let asked = Asked { changes, at: shown.position().cloned() };
-        self.write(asked, transport.commit(request), reply);
+        let changes = request.operations.iter().map(|operation| Change::of(operation, shown)).collect();
+        self.write(changes, transport.commit(request), reply);
     }
 
-    fn write(&mut self, asked: Asked, answer: transport::Reply<Option<Position>>, reply: WriteReply) {
-        self.running.push(answer.map(|answer| Done::Wrote(asked, answer, reply)).boxed());
+    fn write(&mut self, changes: Vec<Change>, answer: transport::Reply<Option<Position>>, reply: WriteReply) {
+        self.running.push(answer.map(|answer| Done::Wrote(changes, answer, reply)).boxed());
     }
 
     /// A call that is over with its answer. Whoever no longer waits for it is no failure.
@@ -116,7 +109,7 @@ impl Calls {
     /// was not seen in its time.
     pub(crate) fn finish(&mut self, done: Done, session: &Session) -> bool {
         match done {
-            Done::Wrote(asked, Ok(position), reply) => self.wrote(asked, position, reply, session),
+            Done::Wrote(changes, Ok(position), reply) => self.wrote(changes, position, reply, session),
             Done::Wrote(_, Err(error), reply) => drop(reply.send(Err(error))),
             Done::Answered => {}
             Done::TimeOver(id) => {
@@ -130,7 +123,7 @@ impl Calls {
 
     fn wrote(
         &mut self,
-        Asked { mut changes, at: asked_at }: Asked,
+        mut changes: Vec<Change>,
         position: Option<Position>,
         reply: WriteReply,
         session: &Session,
@@ -139,7 +132,7 @@ impl Calls {
         changes.retain(|change| session.follows(&change.key));
         let written = Written { position, seen: Seen::NotWatched };
         self.last_id += 1;
-        let unseen = Unseen { id: self.last_id, changes, asked_at, size, written, reply };
+        let unseen = Unseen { id: self.last_id, changes, size, written, reply };
         if unseen.changes.is_empty() {
             return unseen.answer(Seen::NotWatched);
         }
@@ -188,12 +181,7 @@ impl Unseen {
         let Some(position) = position else { return false };
         // Where each key of a commit has a revision of its own, they follow each other, and its own is the last.
         let first = position.revision.saturating_sub(self.size.saturating_sub(1));
-        // What was shown before it was asked for is not newer, whatever its revisions.
-        let has_moved = snapshot.position() != self.asked_at.as_ref();
-        self.changes.iter().all(|change| {
-            let newer = has_moved.then(|| change.newer_from(first, position.revision));
-            change.is_in(snapshot, newer)
-        })
+        self.changes.iter().all(|change| change.is_in(snapshot, first, position.revision))
     }
 
     fn answer(self, seen: Seen) {
@@ -202,28 +190,29 @@ impl Unseen {
 }
 
 impl Change {
-    fn of(operation: &Operation) -> Self {
+    fn of(operation: &Operation, shown: &Snapshot) -> Self {
         match &operation.action {
-            Some(Action::Put(data)) => Self::put(data),
-            _ => Self { key: changed_key(operation).into(), put: None },
+            Some(Action::Put(data)) => Self::put(data, shown),
+            _ => Self::new(changed_key(operation), None, shown),
         }
     }
 
-    fn put(data: &Data) -> Self {
-        Self { key: data.key.as_str().into(), put: Some(Held::new(data)) }
+    fn put(data: &Data, shown: &Snapshot) -> Self {
+        Self::new(&data.key, Some(Held::new(data)), shown)
     }
 
-    /// From which revision on what a key holds is this write or newer, however it looks: what was put may be stored in
-    /// another form, what was deleted is there only if somebody wrote it since.
-    fn newer_from(&self, first: u64, last: u64) -> u64 {
-        if self.put.is_some() { first } else { last.saturating_add(1) }
+    fn new(key: &str, put: Option<Held>, shown: &Snapshot) -> Self {
+        Self { key: key.into(), put, was: shown.held(key).map(|held| held.revision) }
     }
 
-    /// Whether `snapshot` holds what was asked for, or what is `newer`. One that may not be read is never held.
-    fn is_in(&self, snapshot: &Snapshot, newer: Option<u64>) -> bool {
+    /// Whether `snapshot` holds what was asked for, or what was written since, as part of this commit from `first` to `last`
+    /// or after it. One that may not be read is never held.
+    fn is_in(&self, snapshot: &Snapshot, first: u64, last: u64) -> bool {
+        // What was put may be stored in another form. What was deleted is there only if somebody wrote it since.
+        let newer = if self.put.is_some() { first } else { last.saturating_add(1) };
         let is_shown = match (snapshot.held(&self.key), &self.put) {
             (Some(held), put) => {
-                newer.is_some_and(|newer| held.revision >= newer)
+                held.revision >= newer && Some(held.revision) != self.was
                     || put.as_ref().is_some_and(|put| is_as_put(held, put))
             }
             (None, put) => put.is_none() || snapshot.denies(&self.key),

@@ -71,13 +71,13 @@ async fn a_write_in_a_history_of_lower_revisions_is_seen_when_that_one_is_shown(
 async fn a_write_in_another_history_that_does_not_come_is_not_seen() {
     let (client, mut script) = client();
     let n = client.watch::<i64>("n");
-    let stream = script.accept(state(50, [("n", 3, "int", "1")])).await;
+    let stream = script.accept(state(50, [("n", 20, "int", "1")])).await;
     settle().await;
     let (written, ()) = tokio::join!(client.set("n", 2_i64), async {
         script.push().await.1.send(Ok(position(6))).expect("the client waits");
         for _ in 0..5 {
             pass(Duration::from_secs(1)).await;
-            stream.say(heartbeat(50));
+            stream.say(heartbeat(51));
         }
     });
     assert_eq!((written.expect("it is durable").seen, n.get()), (Seen::NotYet, Some(1)));
@@ -87,16 +87,27 @@ async fn a_write_in_another_history_that_does_not_come_is_not_seen() {
 async fn what_stood_already_and_what_is_newer_is_seen_at_once() {
     let (client, mut script) = client();
     let watched = ["stood", "newer", "first", "last"].map(|key| client.watch::<i64>(key));
-    let [stood, newer] = [("stood", 3, "int", "2"), ("newer", 8, "int", "9")];
-    let _stream =
-        script.accept(state(8, [stood, newer, ("first", 6, "int", "9"), ("last", 7, "int", "9")])).await;
+    let [stood, gone] = [("stood", 3, "int", "2"), ("first", 4, "int", "1")];
+    let stream = script.accept(state(5, [stood, gone])).await;
     settle().await;
-    // Somebody's trigger wrote other values than those that were asked for.
+    let commit = client.commit().put_text("stood", "", "2");
+    let (written, ()) = tokio::join!(commit.send(), async {
+        script.commit().await.1.send(Ok(position(4))).expect("the client waits");
+    });
+    assert_eq!(written.expect("written").seen, Seen::Applied);
+
+    // Somebody's trigger wrote other values than those that were asked for, and the first answer is lost.
     let both = client.commit().put("first", 2_i64).put("last", 2_i64);
-    let commits = [client.commit().put_text("stood", "", "2"), client.commit().put("newer", 2_i64), both];
-    for commit in commits {
+    let cases = [
+        (client.commit().put("newer", 2_i64), 6, change(7, [("newer", 7, "int", "9")])),
+        (both, 9, change(9, [("first", 8, "int", "9"), ("last", 9, "int", "9")])),
+        (client.commit().delete("last"), 10, change(11, [("last", 11, "int", "9")])),
+    ];
+    for (commit, at, comes) in cases {
         let (written, ()) = tokio::join!(commit.send(), async {
-            script.commit().await.1.send(Ok(position(7))).expect("the client waits");
+            script.commit().await.1.send(Err(CallError::TimedOut)).expect("the client waits");
+            stream.say(comes);
+            script.commit().await.1.send(Ok(position(at))).expect("the client waits");
         });
         assert_eq!(written.expect("written").seen, Seen::Applied);
     }

@@ -245,3 +245,50 @@ fn a_table_that_was_renamed_is_detached_whole() {
     let ours: i64 = file.foreign().query_row(ours, [], |row| row.get(0)).expect("a count");
     assert_eq!(ours, 0);
 }
+
+/// Their program has a collation that no other knows.
+#[tokio::test]
+async fn a_table_with_a_collation_of_its_owners_is_written() {
+    let file = made(
+        "CREATE TABLE data (key TEXT PRIMARY KEY, value TEXT COLLATE NOCASE, value_type TEXT COLLATE NOCASE, updated_at TEXT);
+         INSERT INTO data (key, value, value_type) VALUES ('a', 'x', 'string');
+         PRAGMA writable_schema = 1;
+         UPDATE sqlite_schema SET sql = replace(sql, 'NOCASE', 'theirs') WHERE name = 'data';",
+    );
+    let store = file.store();
+    let before = head(&store).await;
+    commit(&store, [Operation::put("a", "string", "X"), Operation::put("b", "int", "1")]).await;
+    let after = changes(&store, &before).await;
+    let expected: [Told<'_>; 2] = [("a", Some(("string", b"X"))), ("b", Some(("int", b"1")))];
+    assert_eq!(told(&after.changes), expected);
+}
+
+/// What an earlier version left on the way into the log: one trigger that did what two do now.
+const EARLIER: &str = "
+    DROP TRIGGER datastream_capture_typed; DROP VIEW datastream_change;
+    CREATE TRIGGER datastream_capture_insert INSTEAD OF INSERT ON datastream_capture
+    BEGIN
+      INSERT INTO datastream_log (key, value, type, time)
+      SELECT NEW.key, CAST(NEW.value AS BLOB), NEW.value_type, strftime('%Y-%m-%d %H:%M:%f', 'now')
+      WHERE NEW.value IS NOT (SELECT value FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1);
+    END;";
+
+#[tokio::test]
+async fn the_way_into_the_log_of_an_earlier_version_is_replaced() {
+    let file = File::new();
+    commit(&file.store(), [Operation::put("a", "int", "1")]).await;
+    file.foreign().execute_batch(EARLIER).expect("the schema of an earlier version");
+    let store = file.store();
+    let before = head(&store).await;
+    commit(&store, [Operation::put("a", "int", "2")]).await;
+    file.foreign().execute_batch("UPDATE data SET value = 3.5, value_type = NULL").expect("a foreign write");
+    let expected: [Told<'_>; 2] = [("a", Some(("int", b"2"))), ("a", Some(("float", b"3.5")))];
+    let after = changes(&store, &before).await;
+    assert_eq!(
+        told(&after.changes),
+        expected,
+        "each change is logged once, by what this version makes of it"
+    );
+    let left = "SELECT count(*) FROM sqlite_schema WHERE name = 'datastream_capture_insert'";
+    assert_eq!(file.foreign().query_row(left, [], |row| row.get(0)), Ok(0));
+}

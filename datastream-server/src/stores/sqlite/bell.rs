@@ -26,11 +26,6 @@ impl Bell {
         }
     }
 
-    /// Whether it rang for this head last.
-    pub(super) fn rang_for(&self, head: &Position) -> bool {
-        self.rung_for.load(Ordering::Relaxed) == name(head)
-    }
-
     /// Rings, whatever the head.
     pub(super) fn ring(&self) {
         self.notify.notify_one();

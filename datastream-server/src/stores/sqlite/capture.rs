@@ -1,6 +1,6 @@
 //! What this store adds to a user's database, and takes away again.
 //!
-//! The log, its tokens and the view that leads into it are objects of our own (`schema.sql`). On the user's table
+//! The log, its tokens and the views that lead into it are objects of our own (`schema.sql`). On the user's table
 //! there are triggers only, and these are compared with what they should be whenever the schema has changed: a
 //! table that was dropped and made again, or renamed, has lost them.
 

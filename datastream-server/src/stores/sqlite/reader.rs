@@ -103,8 +103,8 @@ impl Drop for Reader {
 }
 
 /// Tells the thread of an event, once until it took notice: a commit causes many. They are not taken one by one, which
-/// would cost more than the commit: the caller, a thread of the watcher, pauses until the thread looks, and what comes
-/// meanwhile is one event.
+/// would cost more than the commit: the caller, a thread of the watcher, pauses for as long as the thread waits before it
+/// looks, and what comes meanwhile is one event.
 fn wake(jobs: SyncSender<Job>, woken: Arc<AtomicBool>) -> impl Fn() + Send + 'static {
     move || {
         if !woken.swap(true, Ordering::AcqRel) && jobs.try_send(Job::Woken).is_err() {
@@ -195,9 +195,7 @@ impl Work {
 
     fn look_at_history(&mut self) -> rusqlite::Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
-        // What the writer rang for is its own, and needs no more looking at.
-        let is_ours = history::head(&transaction).is_ok_and(|head| self.target.bell.rang_for(&head.position));
-        if !is_ours && !history::continues(&transaction, &self.seen.head)? {
+        if !history::continues(&transaction, &self.seen.head)? {
             self.target.leave();
             return Ok(());
         }

@@ -72,9 +72,10 @@ pub(super) fn compare(connection: &Connection, table: &str) -> Result<(), Commit
 /// Brings the log to what the table holds of one key, and says whether that may have been needed. Without a commit's words:
 /// somebody wrote it before.
 pub(super) fn compare_key(connection: &Connection, table: &str, key: &str) -> Result<bool> {
-    // True of a value that is no blob, as well: then it is the capture that knows.
+    // True of a value that is no blob, as well: then it is the capture that knows. What the log holds stands first: the
+    // collation of the left side counts, and one of the user's may be unknown here, or take other texts for equal.
     let may_differ = format!(
-        "SELECT held.value IS NOT last.value OR held.value_type IS NOT last.type
+        "SELECT last.value IS NOT held.value OR last.type IS NOT held.value_type
          FROM (SELECT 1) LEFT JOIN {} AS held ON held.key = ?1 LEFT JOIN datastream_log AS last
            ON last.revision = (SELECT max(revision) FROM datastream_log WHERE key = ?1)",
         quoted(table)
