@@ -1,8 +1,8 @@
 # What tests/run and .ci/run have in common: they run stages, one line of output for each, and count.
 #
 # A stage that fails shows the end of its log and keeps no later stage from running; the last lines of a run name what
-# failed. What cannot run is skipped by name and with the reason, never in silence: with CI=true a skipped stage fails the run, unless allowed_skips names
-# it. Sourced by bash, in the top folder.
+# failed. What cannot run is skipped by name and with the reason, never in silence: with CI=true a skipped stage fails
+# the run, unless allowed_skips names it. Sourced by bash, in the top folder.
 
 passed=0 failed=0 skipped=0
 skips=()

@@ -87,7 +87,8 @@ impl Delivery {
     }
 
     /// The next message, of up to `join_bytes` of entries, or [`frame::PART_BYTES`] if the client is announced; a larger
-    /// entry travels alone. The last one, without `more`, carries the position; a delivery without entries is one message without entries.
+    /// entry travels alone. The last one, without `more`, carries the position; a delivery without entries is one message
+    /// without entries.
     ///
     /// A delivery of one short message is made once for all who are owed the same: an update touches many of them.
     pub fn next_frame(&mut self, join_bytes: usize, source_age: Option<Duration>) -> Frame {

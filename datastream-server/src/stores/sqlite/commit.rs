@@ -21,7 +21,8 @@ pub(super) type Decided = Result<Position, CommitError>;
 /// Applies `commit` to `table`, unless that was done before. On an error the caller rolls back.
 ///
 /// It is decided by what the table holds, which the log is brought to first: what was deleted past the triggers does
-/// not stand, and a push of it is one. That is kept even where the commit is refused, so that who is told of a revision can read it.
+/// not stand, and a push of it is one. That is kept even where the commit is refused, so that who is told of a revision
+/// can read it.
 pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Decided, CommitError> {
     let mut differs = false;
     for operation in &commit.operations {
