@@ -1,12 +1,17 @@
 //! Taking out of a database what was added to it.
 
+use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
+use super::GIVE_WAY;
 use super::address::Address;
 use super::error::OpenError;
 use super::install::{AT_THE_START, alone};
 use super::meta::{self, Meta};
+
+/// How often it is tried while a server works on the same tables.
+const ATTEMPTS: u32 = 5;
 
 /// Takes out of a database all that was added to it. Returns the name of the table.
 pub(super) async fn remove(client: &mut Client, address: &Address) -> Result<String, OpenError> {
@@ -18,13 +23,28 @@ pub(super) async fn remove(client: &mut Client, address: &Address) -> Result<Str
         },
         _ => OpenError::of(address, &error),
     };
-    let transaction = alone(client, AT_THE_START).await.map_err(failed)?;
-    let Some(meta) = meta::read(&transaction).await.map_err(failed)? else {
-        return Err(OpenError::NotAdopted { database: address.database().to_owned() });
-    };
-    drop_all(&transaction, &meta).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(meta.table)
+    let (mut attempt, mut pauses) = (1, GIVE_WAY);
+    loop {
+        match take_out(client).await {
+            Ok(Some(table)) => return Ok(table),
+            Ok(None) => return Err(OpenError::NotAdopted { database: address.database().to_owned() }),
+            // A server that compares takes its locks in another order: PostgreSQL has ended one of the two, with nothing done.
+            Err(error) if attempt < ATTEMPTS && error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {
+                attempt += 1;
+                sleep(pauses.next()).await;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+/// `None` if there is nothing of ours.
+async fn take_out(client: &mut Client) -> Result<Option<String>, tokio_postgres::Error> {
+    let transaction = alone(client, AT_THE_START).await?;
+    let Some(meta) = meta::read(&transaction).await? else { return Ok(None) };
+    drop_all(&transaction, &meta).await?;
+    transaction.commit().await?;
+    Ok(Some(meta.table))
 }
 
 /// The triggers go with their functions. A schema that others use too, or made for us, stays.
