@@ -10,7 +10,7 @@ use prost::Message as _;
 /// The size up to which entries are joined into one message. A larger entry travels alone. For a client of the original
 /// every message stands by itself, so that what is committed together reaches it together up to this size.
 pub const JOIN_BYTES: usize = 1 << 20;
-/// The same for a client that waits for the last message of a delivery. Another message costs it some microseconds, and
+/// The same for a client that waits for the last message of a delivery. Another message costs it little, and
 /// the first of a long state is there the sooner.
 pub const PART_BYTES: usize = 64 << 10;
 

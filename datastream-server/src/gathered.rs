@@ -19,7 +19,7 @@ const AT_ONCE: u8 = 16;
 
 /// A connection that lets others go first before it writes, at most once from one flush to the next.
 ///
-/// To step back costs a turn of the scheduler and a look at the whole connection: about a microsecond.
+/// To step back costs a turn of the scheduler and a look at the whole connection.
 #[derive(Debug)]
 pub(crate) struct Gathered<T> {
     inner: T,

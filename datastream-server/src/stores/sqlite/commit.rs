@@ -29,6 +29,7 @@ pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> R
         differs |= reconcile::compare_key(connection, table, &operation.key)?;
     }
     if !differs {
+        // Nothing was found out that a refusal would take along: the caller's savepoint is enough.
         return once(connection, table, commit).map(Ok);
     }
     match in_savepoint(connection, |connection| once(connection, table, commit)) {

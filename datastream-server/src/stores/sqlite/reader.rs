@@ -102,8 +102,8 @@ impl Drop for Reader {
     }
 }
 
-/// Tells the thread of an event, once until it took notice: a commit causes many. They are not taken one by one, which
-/// would cost more than the commit: the caller, a thread of the watcher, pauses for as long as the thread waits before it
+/// Tells the thread of an event, once until it took notice: a commit causes many. They are not taken one by one, since
+/// each wakes a thread: the caller, a thread of the watcher, pauses for as long as the thread waits before it
 /// looks, and what comes meanwhile is one event.
 fn wake(jobs: SyncSender<Job>, woken: Arc<AtomicBool>) -> impl Fn() + Send + 'static {
     move || {
