@@ -195,7 +195,7 @@ impl Open {
     ) -> Result<Self, OpenError> {
         let opened = open::open(path, &options.table, create)?;
         let failed = |error: error::Failed| OpenError::Other { path: path.to_owned(), source: error.into() };
-        let head = history::head(&opened.writer).map_err(|error| OpenError::of(path, error))?.position;
+        let head = history::newest(&opened.writer).map_err(|error| OpenError::of(path, error))?;
         bell.ring_for(&head);
         let place = Arc::new(opened.lock.place(path, &opened.path));
         let target = Arc::new(Target::new(

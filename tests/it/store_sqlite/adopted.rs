@@ -263,14 +263,28 @@ async fn a_table_with_a_collation_of_its_owners_is_written() {
     assert_eq!(told(&after.changes), expected);
 }
 
-/// What an earlier version left on the way into the log: one trigger that did what two do now.
+/// What an earlier version left on the way into the log: a view with fewer columns, and a trigger that draws the token.
 const EARLIER: &str = "
-    DROP TRIGGER datastream_capture_typed; DROP VIEW datastream_change;
-    CREATE TRIGGER datastream_capture_insert INSTEAD OF INSERT ON datastream_capture
+    DROP VIEW datastream_capture; DROP TRIGGER datastream_rename; DROP TRIGGER datastream_update;
+    CREATE TRIGGER datastream_update AFTER UPDATE OF key, value, value_type ON data
     BEGIN
-      INSERT INTO datastream_log (key, value, type, time)
-      SELECT NEW.key, CAST(NEW.value AS BLOB), NEW.value_type, strftime('%Y-%m-%d %H:%M:%f', 'now')
-      WHERE NEW.value IS NOT (SELECT value FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1);
+      INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
+    END;
+    CREATE VIEW datastream_capture (key, value, value_type, time) AS SELECT NULL, NULL, NULL, NULL WHERE 0;
+    CREATE VIEW datastream_change (key, value, type, time) AS SELECT NULL, NULL, NULL, NULL WHERE 0;
+    CREATE TRIGGER datastream_capture_typed INSTEAD OF INSERT ON datastream_capture
+    BEGIN
+      INSERT INTO datastream_change (key, value, type, time)
+      VALUES (NEW.key, CAST(NEW.value AS BLOB), NEW.value_type, strftime('%Y-%m-%d %H:%M:%f', 'now'));
+    END;
+    CREATE TRIGGER datastream_change_insert INSTEAD OF INSERT ON datastream_change
+    WHEN NEW.value IS NOT (SELECT value FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1)
+    BEGIN
+      INSERT INTO datastream_log (key, value, type, time) VALUES (NEW.key, NEW.value, NEW.type, NEW.time);
+    END;
+    CREATE TRIGGER datastream_token_draw AFTER INSERT ON datastream_log
+    BEGIN
+      INSERT INTO datastream_token (revision, token, time) VALUES (NEW.revision, randomblob(8), NEW.time);
     END;";
 
 #[tokio::test]
@@ -289,6 +303,7 @@ async fn the_way_into_the_log_of_an_earlier_version_is_replaced() {
         expected,
         "each change is logged once, by what this version makes of it"
     );
-    let left = "SELECT count(*) FROM sqlite_schema WHERE name = 'datastream_capture_insert'";
+    let left = "SELECT count(*) FROM sqlite_schema WHERE name IN
+        ('datastream_capture_typed', 'datastream_change', 'datastream_change_insert', 'datastream_token_draw')";
     assert_eq!(file.foreign().query_row(left, [], |row| row.get(0)), Ok(0));
 }

@@ -1,8 +1,11 @@
 //! What this store adds to a user's database, and takes away again.
 //!
-//! The log, its tokens and the views that lead into it are objects of our own (`schema.sql`). On the user's table
-//! there are triggers only, and these are compared with what they should be whenever the schema has changed: a
+//! The log and its tokens are tables of our own (`schema.sql`), and one view leads into them. On the user's table
+//! there are triggers only. View and triggers are compared with what they should be whenever the schema has changed: a
 //! table that was dropped and made again, or renamed, has lost them.
+//!
+//! Each trigger that runs is a program that SQLite begins and ends, a tenth of what a write costs: so there is one for
+//! the row, one for the log, and what an ordinary write does not need is in one of its own.
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
@@ -11,28 +14,59 @@ use super::table::quoted;
 /// The trigger of the original, whose name ours takes.
 const UPDATED_AT: &str = "set_updated_at";
 
-/// The triggers on the user's table: the name, the event, and the keys that it touches; NULL is none.
-const TRIGGERS: [(&str, &str, &[&str]); 3] = [
-    ("datastream_insert", "INSERT", &["NEW.key"]),
-    (
-        "datastream_update",
-        "UPDATE OF key, value, value_type",
-        &["CASE WHEN OLD.key IS NOT NEW.key THEN OLD.key END", "NEW.key"],
-    ),
-    ("datastream_delete", "DELETE", &["OLD.key"]),
-];
+/// The time now, as our tables hold it.
+pub(super) const NOW: &str = "strftime('%Y-%m-%d %H:%M:%f', 'now')";
 
-/// A trigger.
-const FOLLOW: &str = "CREATE TRIGGER {name} AFTER {event} ON {table}
-BEGIN{logged}
+/// The one way into the log: what a key holds now, in whatever form a program wrote it, and when, if that is another
+/// time than now. The view holds nothing.
+const CAPTURE: &str = "CREATE VIEW datastream_capture (key, value, value_type, time, now) AS
+SELECT NULL, NULL, NULL, NULL, NULL WHERE 0";
+
+/// A value is logged in the form of the log, and only if it differs from what the log has last. With it the token of its
+/// position is drawn, in the transaction of the change, whoever makes it. That all of it is VALUES, and the condition a
+/// WHEN, spares SQLite a temporary table for each.
+const LOG: &str = "CREATE TRIGGER datastream_capture_log INSTEAD OF INSERT ON datastream_capture
+WHEN typeof(NEW.key) = 'text' AND ({value}, {type}) IS NOT
+  (SELECT value, type FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1)
+BEGIN
+  INSERT INTO datastream_log (key, value, type, time) VALUES (
+    NEW.key, {value}, {type}, coalesce(strftime('%Y-%m-%d %H:%M:%f', NEW.time), NEW.now));
+  INSERT INTO datastream_token (revision, token, time) VALUES (last_insert_rowid(), randomblob(8), NEW.now);
 END";
 
-/// What it does for each of its keys: it logs what the row holds when it runs, and not what the statement wrote. A trigger
-/// of the user's may have changed that since, and SQLite runs the newest first. Two look-ups of a row cost less than the
-/// temporary table that SQLite fills for every INSERT from a SELECT here.
-const LOGGED: &str = "
-  INSERT INTO datastream_capture (key, value, value_type) VALUES ({key},
-    (SELECT value FROM {table} WHERE key = {key}), (SELECT value_type FROM {table} WHERE key = {key}));";
+/// The bytes of a value. A number with a fraction is written with as many digits as it needs, by every version of SQLite.
+const VALUE: &str = "CAST(CASE WHEN typeof(NEW.value) <> 'real' THEN NEW.value
+    WHEN CAST(printf('%!.15g', NEW.value) AS REAL) = NEW.value THEN printf('%!.15g', NEW.value)
+    ELSE printf('%!.17g', NEW.value) END AS BLOB)";
+
+/// The type of a value, where the row has none that of its storage.
+const TYPE: &str =
+    "CASE WHEN NEW.value IS NULL THEN NULL ELSE coalesce(nullif(CAST(NEW.value_type AS TEXT), ''),
+    CASE typeof(NEW.value)
+      WHEN 'integer' THEN 'int' WHEN 'real' THEN 'float' WHEN 'text' THEN 'string' ELSE 'bytes' END) END";
+
+/// The triggers on the user's table: the name, the event, and the key that it touches.
+const TRIGGERS: [(&str, &str, &str, &str); 4] = [
+    ("datastream_insert", "INSERT", "", "NEW.key"),
+    ("datastream_update", "UPDATE OF key, value, value_type", "", "NEW.key"),
+    ("datastream_rename", "UPDATE OF key", " WHEN OLD.key IS NOT NEW.key", "OLD.key"),
+    ("datastream_delete", "DELETE", "", "OLD.key"),
+];
+
+/// Such a trigger logs what the row holds when it runs, and not what the statement wrote. A trigger of the user's may have
+/// changed that since, and SQLite runs the newest first. Two look-ups of a row cost less than the temporary table that
+/// SQLite fills for every INSERT from a SELECT here.
+const FOLLOW: &str = "CREATE TRIGGER {name} AFTER {event} ON {table}{when}
+BEGIN
+  INSERT INTO datastream_capture (key, value, value_type, now) VALUES ({key},
+    (SELECT value FROM {table} WHERE key = {key}), (SELECT value_type FROM {table} WHERE key = {key}), {now});
+END";
+
+/// What an earlier version had, and did as [`LOG`] does.
+const EARLIER: &str = "DROP TRIGGER IF EXISTS datastream_token_draw;
+DROP TRIGGER IF EXISTS datastream_capture_insert;
+DROP TRIGGER IF EXISTS datastream_capture_typed;
+DROP VIEW IF EXISTS datastream_change";
 
 /// Of the name and effect of the original's trigger, which updates a row inside its own update. The last
 /// condition ends it where a foreign connection has recursive triggers on.
@@ -69,20 +103,30 @@ fn keep(connection: &Connection, trigger: &str) -> Result<()> {
 /// Adds what is missing: to a database that has nothing of ours, or has lost some of it.
 pub(super) fn install(connection: &Connection, table: &str) -> Result<()> {
     connection.execute_batch(include_str!("schema.sql"))?;
-    for (name, event, keys) in TRIGGERS {
-        let logged: String = keys.iter().map(|key| LOGGED.replace("{key}", key)).collect();
-        let follow = FOLLOW.replace("{name}", name).replace("{event}", event).replace("{logged}", &logged);
-        let wanted = on(&follow, table);
-        if trigger(connection, name)?.is_none_or(|found| found.sql != wanted) {
-            connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}; {wanted}"))?;
-        }
+    connection.execute_batch(EARLIER)?;
+    // Its triggers go with a view that is replaced, so it is the first.
+    keep_object(connection, "VIEW", "datastream_capture", CAPTURE)?;
+    let log = LOG.replace("{value}", VALUE).replace("{type}", TYPE);
+    keep_object(connection, "TRIGGER", "datastream_capture_log", &log)?;
+    for (name, event, when, key) in TRIGGERS {
+        let follow = FOLLOW.replace("{name}", name).replace("{event}", event).replace("{when}", when);
+        let follow = follow.replace("{key}", key).replace("{now}", NOW);
+        keep_object(connection, "TRIGGER", name, &on(&follow, table))?;
     }
     replace_original(connection, table)
 }
 
+/// Makes what is to be there, unless it is, as it is `wanted`.
+fn keep_object(connection: &Connection, kind: &str, name: &str, wanted: &str) -> Result<()> {
+    match object(connection, kind, name)? {
+        Some(found) if found.sql == wanted => Ok(()),
+        _ => connection.execute_batch(&format!("DROP {kind} IF EXISTS {name}; {wanted}")),
+    }
+}
+
 /// The original's own trigger updates the row inside its update; what it was is kept for [`remove`].
 fn replace_original(connection: &Connection, table: &str) -> Result<()> {
-    let theirs = trigger(connection, UPDATED_AT)?.filter(|found| {
+    let theirs = object(connection, "TRIGGER", UPDATED_AT)?.filter(|found| {
         found.table.eq_ignore_ascii_case(table) && found.sql.to_uppercase().contains("BEFORE UPDATE")
     });
     let Some(theirs) = theirs else { return Ok(()) };
@@ -96,7 +140,8 @@ pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
         .query_row("SELECT value FROM datastream_meta WHERE name = ?1", [UPDATED_AT], |row| row.get(0))
         .optional()?;
     // Where the table has another name by now, SQLite wrote that into the triggers on it.
-    let ours = trigger(connection, UPDATED_AT)?.filter(|found| found.sql == on(SET_UPDATED_AT, &found.table));
+    let ours = object(connection, "TRIGGER", UPDATED_AT)?
+        .filter(|found| found.sql == on(SET_UPDATED_AT, &found.table));
     if let Some(ours) = ours {
         connection.execute_batch(&format!("DROP TRIGGER {UPDATED_AT}"))?;
         let original = original.filter(|_| ours.table.eq_ignore_ascii_case(table));
@@ -105,9 +150,9 @@ pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
     for (name, ..) in TRIGGERS {
         connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}"))?;
     }
+    connection.execute_batch(EARLIER)?;
     connection.execute_batch(
         "DROP VIEW IF EXISTS datastream_capture;
-         DROP VIEW IF EXISTS datastream_change;
          DROP TABLE IF EXISTS datastream_log;
          DROP TABLE IF EXISTS datastream_token;
          DROP TABLE IF EXISTS datastream_request;
@@ -115,16 +160,16 @@ pub(super) fn remove(connection: &Connection, table: &str) -> Result<()> {
     )
 }
 
-/// A trigger, as it is written, and the table that it is on.
-struct Trigger {
+/// A trigger or a view, as it is written, and the table that a trigger is on.
+struct Object {
     sql: String,
     table: String,
 }
 
-fn trigger(connection: &Connection, name: &str) -> Result<Option<Trigger>> {
-    let found = "SELECT sql, tbl_name FROM sqlite_schema WHERE type = 'trigger' AND name = ?1";
-    let read = |row: &rusqlite::Row<'_>| Ok(Trigger { sql: row.get(0)?, table: row.get(1)? });
-    connection.query_row(found, [name], read).optional()
+fn object(connection: &Connection, kind: &str, name: &str) -> Result<Option<Object>> {
+    let found = "SELECT sql, tbl_name FROM sqlite_schema WHERE type = lower(?1) AND name = ?2";
+    let read = |row: &rusqlite::Row<'_>| Ok(Object { sql: row.get(0)?, table: row.get(1)? });
+    connection.query_row(found, [kind, name], read).optional()
 }
 
 fn on(sql: &str, table: &str) -> String {

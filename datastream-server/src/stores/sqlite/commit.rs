@@ -7,6 +7,7 @@ use datastream::position::Position;
 use rusqlite::{Connection, Result, params};
 
 use super::error::of_write;
+use super::reconcile::Known;
 use super::table::quoted;
 use super::writer::in_savepoint;
 use super::{history, reconcile, request};
@@ -24,15 +25,18 @@ pub(super) type Decided = Result<Position, CommitError>;
 /// not stand, and a push of it is one. That is kept even where the commit is refused, so that who is told of a revision
 /// can read it.
 pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Decided, CommitError> {
-    let mut differs = false;
-    for operation in &commit.operations {
-        differs |= reconcile::compare_key(connection, table, &operation.key)?;
-    }
-    if !differs {
+    let known = look(connection, table, commit)?;
+    if !known.iter().any(|known| known.may_differ) {
         // Nothing was found out that a refusal would take along: the caller's savepoint is enough.
-        return once(connection, table, commit).map(Ok);
+        return once(connection, table, commit, known).map(Ok);
     }
-    match in_savepoint(connection, |connection| once(connection, table, commit)) {
+    for (operation, known) in commit.operations.iter().zip(known) {
+        if known.may_differ {
+            reconcile::capture_key(connection, table, &operation.key)?;
+        }
+    }
+    let known = look(connection, table, commit)?;
+    match in_savepoint(connection, |connection| once(connection, table, commit, known)) {
         Err(error @ CommitError::Store(_)) => Err(error),
         // A trigger of the user's may have ended the transaction.
         Err(refused) if connection.is_autocommit() => Err(refused),
@@ -40,25 +44,39 @@ pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> R
     }
 }
 
+/// What is known of each of its keys.
+fn look(connection: &Connection, table: &str, commit: &Commit) -> Result<Vec<Known>> {
+    commit.operations.iter().map(|operation| reconcile::look(connection, table, &operation.key)).collect()
+}
+
 /// Makes the commit, unless it was made under its name before.
-fn once(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
+fn once(
+    connection: &Connection,
+    table: &str,
+    commit: &Commit,
+    known: Vec<Known>,
+) -> Result<Position, CommitError> {
     let Some(request) = commit.request.as_ref().filter(|_| !commit.operations.is_empty()) else {
-        return make(connection, table, commit);
+        return make(connection, table, commit, known);
     };
     if let Some(position) = request::applied(connection, request)? {
         return Ok(position);
     }
-    let position = make(connection, table, commit)?;
+    let position = make(connection, table, commit, known)?;
     request::remember(connection, request, position.revision)?;
     Ok(position)
 }
 
 /// Decides every operation before it applies the first: a trigger of the user's may write other keys of the commit.
-fn make(connection: &Connection, table: &str, commit: &Commit) -> Result<Position, CommitError> {
-    let before = history::last(connection)?;
+fn make(
+    connection: &Connection,
+    table: &str,
+    commit: &Commit,
+    known: Vec<Known>,
+) -> Result<Position, CommitError> {
+    let before = known.first().map_or(0, |known| known.head);
     let mut decided = Vec::with_capacity(commit.operations.len());
-    for operation in &commit.operations {
-        let latest = history::latest(connection, &operation.key)?;
+    for (operation, Known { latest, .. }) in commit.operations.iter().zip(known) {
         let effect = operation.decide(latest.as_ref().map(|(held, _)| held));
         let effect = effect.map_err(|why| CommitError::from(why).of(&operation.key))?;
         decided.push((operation, effect, latest.map(|(_, commit)| commit)));
@@ -130,7 +148,7 @@ fn standing(
 ) -> Result<Position, CommitError> {
     match commits.collect::<Option<Vec<_>>>().and_then(|commits| commits.into_iter().max()) {
         Some(commit) => Ok(history::position_at(connection, commit)?),
-        None => Ok(history::head(connection)?.position),
+        None => Ok(history::newest(connection)?),
     }
 }
 
@@ -142,7 +160,7 @@ pub(super) fn annotate(
     before: u64,
     written: u64,
 ) -> Result<Position, CommitError> {
-    let position = history::head(connection)?.position;
+    let position = history::newest(connection)?;
     if position.revision - before < written {
         let cause = "the triggers that keep the log are missing from the table; restart the server";
         return Err(StoreError::Corrupt(cause.into()).into());
@@ -155,9 +173,11 @@ pub(super) fn annotate(
                request_id = ?5 WHERE revision > ?1",
         )?
         .execute(params![before, last, commit.author, commit.message, request])?;
-    connection
-        .prepare_cached("DELETE FROM datastream_token WHERE revision > ?1 AND revision < ?2")?
-        .execute([before, last])?;
+    if last - before > 1 {
+        connection
+            .prepare_cached("DELETE FROM datastream_token WHERE revision > ?1 AND revision < ?2")?
+            .execute([before, last])?;
+    }
     Ok(position)
 }
 

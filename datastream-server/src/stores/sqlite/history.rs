@@ -34,6 +34,15 @@ pub(super) fn head(connection: &Connection) -> Result<Head> {
     })
 }
 
+/// The position of the head.
+pub(super) fn newest(connection: &Connection) -> Result<Position> {
+    let mut query = connection.prepare_cached(
+        "SELECT revision, token, (SELECT value FROM datastream_meta WHERE name = 'identity')
+         FROM datastream_token ORDER BY revision DESC LIMIT 1",
+    )?;
+    query.query_row([], |row| position(row.get_ref(2)?.as_blob()?, row))
+}
+
 /// The revision of the head.
 pub(super) fn last(connection: &Connection) -> Result<u64> {
     connection
@@ -84,13 +93,18 @@ pub(super) fn latest(connection: &Connection, key: &str) -> Result<Option<(Held,
         "SELECT type, value, revision, \"commit\" FROM datastream_log
          WHERE key = ?1 ORDER BY revision DESC LIMIT 1",
     )?;
-    let held = query.query_row([key], |row| {
-        let revision = row.get::<_, i64>(2)?.cast_unsigned();
-        // A foreign change stands for itself.
-        let commit = row.get::<_, Option<i64>>(3)?.map_or(revision, i64::cast_unsigned);
-        Ok((Held { value: stored(row, 0, 1)?, revision }, commit))
-    });
-    held.optional()
+    Ok(query.query_row([key], |row| held(row, 0)).optional()?.flatten())
+}
+
+/// What four columns from `first` on say: the type, the value, the revision, where the commit ended. `None` where they are of
+/// no row.
+pub(super) fn held(row: &Row<'_>, first: usize) -> Result<Option<(Held, u64)>> {
+    let Some(revision) = row.get::<_, Option<i64>>(first + 2)?.map(i64::cast_unsigned) else {
+        return Ok(None);
+    };
+    // A foreign change stands for itself.
+    let commit = row.get::<_, Option<i64>>(first + 3)?.map_or(revision, i64::cast_unsigned);
+    Ok(Some((Held { value: stored(row, first, first + 1)?, revision }, commit)))
 }
 
 pub(super) fn snapshot(connection: &Connection) -> Result<Snapshot> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::capture::NOW;
 use super::commit::annotate;
 use super::error::OpenError;
 use super::file::Lock;
@@ -207,13 +208,14 @@ pub(super) fn keep_history(connection: &Connection, table: &str) -> Result<(), C
 fn begin_history(connection: &Connection, table: &str, journal_mode: &str) -> Result<(), CommitError> {
     capture::install(connection, table)?;
     meta::begin(connection, table, journal_mode)?;
-    connection.execute_batch(
-        "INSERT INTO datastream_log (time, \"commit\") VALUES (strftime('%Y-%m-%d %H:%M:%f', 'now'), 1)",
-    )?;
-    let genesis = history::head(connection)?.position.revision;
     connection.execute_batch(&format!(
-        "INSERT INTO datastream_capture (key, value, value_type, time)
-         SELECT key, value, value_type, updated_at FROM {}",
+        "INSERT INTO datastream_log (time, \"commit\") VALUES ({NOW}, 1);
+         INSERT INTO datastream_token (revision, token, time) VALUES (last_insert_rowid(), randomblob(8), {NOW})"
+    ))?;
+    let genesis = history::newest(connection)?.revision;
+    connection.execute_batch(&format!(
+        "INSERT INTO datastream_capture (key, value, value_type, time, now)
+         SELECT key, value, value_type, updated_at, {NOW} FROM {}",
         table::quoted(table)
     ))?;
     let commit = Commit { message: "adopted".into(), ..Commit::default() };

@@ -65,8 +65,7 @@ impl Reader {
         let pace = Pace::new(if watcher.is_some() { SELDOM } else { UNWATCHED });
         let chores = Chores { compare_at: Instant::now() + target.compare, changed: None };
         // What the store was opened with, however late the first look is.
-        let seen =
-            Seen { data: None, schema: None, written: None, head: history::head(&connection)?.position };
+        let seen = Seen { data: None, schema: None, written: None, head: history::newest(&connection)? };
         let mut work = Work { connection, target, tasks, woken, pace, seen, chores };
         let thread =
             std::thread::Builder::new().name("sqlite-reader".into()).spawn(move || work.run(&queue))?;
@@ -200,7 +199,7 @@ impl Work {
             return Ok(());
         }
         let schema = transaction.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
-        let head = history::head(&transaction)?.position;
+        let head = history::newest(&transaction)?;
         if self.seen.schema.replace(schema).is_some_and(|seen| seen != schema) {
             self.chores.compare_at = Instant::now();
         }

@@ -6,10 +6,11 @@
 
 use rusqlite::{Connection, Result};
 
+use super::capture::NOW;
 use super::commit::annotate;
 use super::history;
 use super::table::quoted;
-use crate::store::{Commit, CommitError};
+use crate::store::{Commit, CommitError, Held};
 
 /// How many keys one step looks at: some milliseconds, in which commits wait.
 const STEP: i64 = 500;
@@ -69,28 +70,42 @@ pub(super) fn compare(connection: &Connection, table: &str) -> Result<(), Commit
     })
 }
 
-/// Brings the log to what the table holds of one key, and says whether that may have been needed. Without a commit's words:
-/// somebody wrote it before.
-pub(super) fn compare_key(connection: &Connection, table: &str, key: &str) -> Result<bool> {
+/// What is known of one key.
+pub(super) struct Known {
+    /// Whether the table may hold something else than the log has last.
+    pub(super) may_differ: bool,
+    /// What the log has last, and the revision at which the commit ended that made it.
+    pub(super) latest: Option<(Held, u64)>,
+    /// The revision of the head.
+    pub(super) head: u64,
+}
+
+/// Looks at the table and at the log in one statement: beginning one costs as much as what it does.
+pub(super) fn look(connection: &Connection, table: &str, key: &str) -> Result<Known> {
     // True of a value that is no blob, as well: then it is the capture that knows. What the log holds stands first: the
     // collation of the left side counts, and one of the user's may be unknown here, or take other texts for equal.
-    let may_differ = format!(
-        "SELECT last.value IS NOT held.value OR last.type IS NOT held.value_type
+    let sql = format!(
+        "SELECT last.value IS NOT held.value OR last.type IS NOT held.value_type,
+           (SELECT max(revision) FROM datastream_token), last.type, last.value, last.revision, last.\"commit\"
          FROM (SELECT 1) LEFT JOIN {} AS held ON held.key = ?1 LEFT JOIN datastream_log AS last
            ON last.revision = (SELECT max(revision) FROM datastream_log WHERE key = ?1)",
         quoted(table)
     );
-    if !connection.prepare_cached(&may_differ)?.query_row([key], |row| row.get(0))? {
-        return Ok(false);
-    }
+    connection.prepare_cached(&sql)?.query_row([key], |row| {
+        let head = row.get::<_, i64>(1)?.cast_unsigned();
+        Ok(Known { may_differ: row.get(0)?, latest: history::held(row, 2)?, head })
+    })
+}
+
+/// Brings the log to what the table holds of one key. Without a commit's words: somebody wrote it before.
+pub(super) fn capture_key(connection: &Connection, table: &str, key: &str) -> Result<()> {
     let sql = format!(
-        "INSERT INTO datastream_capture (key, value, value_type, time)
-         SELECT asked.key, held.value, held.value_type, held.updated_at
+        "INSERT INTO datastream_capture (key, value, value_type, time, now)
+         SELECT asked.key, held.value, held.value_type, held.updated_at, {NOW}
          FROM (SELECT ?1 AS key) AS asked LEFT JOIN {} AS held ON held.key = asked.key",
         quoted(table)
     );
-    connection.prepare_cached(&sql)?.execute([key])?;
-    Ok(true)
+    connection.prepare_cached(&sql)?.execute([key]).map(drop)
 }
 
 /// How many rows have a key that is no text, and so none that a message could name.
@@ -126,8 +141,8 @@ fn capture_rows(connection: &Connection, table: &str, after: &[u8]) -> Result<Op
         table = quoted(table)
     );
     let capture = format!(
-        "INSERT INTO datastream_capture (key, value, value_type, time)
-         SELECT key, value, value_type, updated_at FROM {} WHERE key > {AFTER} AND key <= {LAST}",
+        "INSERT INTO datastream_capture (key, value, value_type, time, now)
+         SELECT key, value, value_type, updated_at, {NOW} FROM {} WHERE key > {AFTER} AND key <= {LAST}",
         quoted(table)
     );
     step(connection, &next, &capture, after)
@@ -146,8 +161,8 @@ fn capture_gone(connection: &Connection, table: &str, after: &[u8]) -> Result<Op
     );
     let next = format!("{known} SELECT max(key) FROM known");
     let capture = format!(
-        "INSERT INTO datastream_capture (key) {known}
-         SELECT key FROM known WHERE key <= {LAST} AND NOT EXISTS (SELECT 1 FROM {} AS held WHERE held.key = known.key)",
+        "INSERT INTO datastream_capture (key, now) {known}
+         SELECT key, {NOW} FROM known WHERE key <= {LAST} AND NOT EXISTS (SELECT 1 FROM {} AS held WHERE held.key = known.key)",
         quoted(table)
     );
     step(connection, &next, &capture, after)

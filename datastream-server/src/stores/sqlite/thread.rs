@@ -62,7 +62,7 @@ enum Found {
 impl Thread {
     /// The thread of a connection whose table and triggers are in order.
     pub(super) fn new(connection: Connection, target: Arc<Target>) -> Result<Self, Error> {
-        let head = history::head(&connection)?.position;
+        let head = history::newest(&connection)?;
         let known = Known::now(schema(&connection)?, &target.place, head);
         Ok(Self { connection, target, known, comparison: None, alone: 0, unkeyed: 0 })
     }
@@ -215,7 +215,7 @@ impl Thread {
     }
 
     fn finish(&mut self) -> Result<(), Failed> {
-        let head = history::head(&self.connection)?.position;
+        let head = history::newest(&self.connection)?;
         let schema = schema(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         if self.target.place.is_moved() {
