@@ -62,11 +62,14 @@ impl Entries {
     /// Puts an entry in, and returns the one of its key that was there.
     pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         let leaf = self.leaf_mut(&entry.key)?;
-        match leaf.find(&entry.key) {
+        let at = match leaf.find(&entry.key) {
             Ok(at) => return Some(std::mem::replace(&mut leaf.entries[at], entry)),
-            Err(at) => leaf.entries.insert(at, entry),
-        }
-        let upper = (leaf.entries.len() > MOST).then(|| leaf.entries.split_off(MOST / 2));
+            Err(at) => at,
+        };
+        leaf.entries.insert(at, entry);
+        // What comes in the order of its keys, as a first load does, leaves full leaves behind.
+        let half = if at == MOST { MOST } else { MOST / 2 };
+        let upper = (leaf.entries.len() > MOST).then(|| leaf.entries.split_off(half));
         if let Some(upper) = upper {
             let first = upper[0].key.clone();
             self.leaves.insert_mut(first, Arc::new(Leaf { entries: upper, joined: OnceLock::new() }));
@@ -97,8 +100,9 @@ impl Entries {
         let first = self.leaf_of(after.unwrap_or(prefix));
         let rest = (Bound::Excluded(first.map_or("", |(key, _)| key)), Bound::Unbounded);
         let rest = self.leaves.range::<str, _>(rest).take_while(move |(key, _)| key.starts_with(prefix));
-        let leaves = first.into_iter().chain(rest).map(|(_, leaf)| leaf);
-        leaves.map(move |leaf| leaf.within(prefix, after)).filter(|run| !run.entries().is_empty())
+        let first = first.map(|(_, leaf)| leaf.within(prefix, after));
+        let rest = rest.map(move |(_, leaf)| leaf.within(prefix, None));
+        first.into_iter().chain(rest).filter(|run| !run.entries().is_empty())
     }
 
     fn leaf_of(&self, key: &str) -> Option<(&Arc<str>, &Arc<Leaf>)> {
@@ -137,12 +141,19 @@ impl Leaf {
         self.entries.binary_search_by(|entry| (*entry.key).cmp(key))
     }
 
+    /// Mostly all of it is, and then its ends alone are looked at, if they have to be: each key lies elsewhere in memory, and
+    /// to fetch them would cost more than all else that a long state does.
     fn within<'a>(self: &'a Arc<Self>, prefix: &str, after: Option<&str>) -> Run<'a> {
         let is_before = |entry: &Arc<Entry>| after.map_or(&*entry.key < prefix, |after| &*entry.key <= after);
+        let is_all = prefix.is_empty() && after.is_none();
+        let has_ends =
+            |(first, last): (&Arc<Entry>, &Arc<Entry>)| !is_before(first) && last.key.starts_with(prefix);
+        if is_all || self.entries.first().zip(self.entries.last()).is_some_and(has_ends) {
+            return Run::Whole(self);
+        }
         let from = self.entries.partition_point(is_before);
         let run = &self.entries[from..];
-        let run = &run[..run.partition_point(|entry| entry.key.starts_with(prefix))];
-        if run.len() == self.entries.len() { Run::Whole(self) } else { Run::Part(run) }
+        Run::Part(&run[..run.partition_point(|entry| entry.key.starts_with(prefix))])
     }
 }
 
@@ -234,6 +245,13 @@ mod tests {
             entries.remove(&key);
         }
         assert_same(&entries, &BTreeMap::new());
+    }
+
+    #[test]
+    fn what_comes_in_order_fills_its_leaves() {
+        let mut entries = Entries::default();
+        (0..MOST * 3).for_each(|n| drop(entries.insert(entry(&format!("a/{n:04}"), 1, Some("x")))));
+        assert!(entries.runs("", None).all(|run| run.entries().len() == MOST));
     }
 
     #[test]

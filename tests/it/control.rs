@@ -6,9 +6,9 @@ mod history;
 use datastream::proto::control_service_client::ControlServiceClient;
 use datastream::proto::operation::Action;
 use datastream::proto::{CommitRequest, Operation, Position};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use crate::found::Found;
 use crate::wire::{Wire, data};
 
 /// A put of a text that is not checked here.
@@ -26,7 +26,7 @@ pub(crate) fn expecting(operation: Operation, revision: u64) -> Operation {
 
 /// Commits, each in a line of code.
 #[derive(Clone)]
-pub(crate) struct Control(pub(crate) ControlServiceClient<Channel>);
+pub(crate) struct Control(pub(crate) ControlServiceClient<Found>);
 
 impl Control {
     pub(crate) fn of(wire: &Wire) -> Self {

@@ -5,5 +5,6 @@
 mod captured_log;
 mod client_fixed;
 mod client_paused;
+mod found;
 mod scripted;
 mod wire;

@@ -44,6 +44,7 @@ mod failing_calls;
 mod faulty_store;
 mod file_server;
 mod file_writer;
+mod found;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod git;

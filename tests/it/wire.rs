@@ -13,9 +13,11 @@ use http::uri::PathAndQuery;
 use prost::Message as _;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
+
+use crate::found::Found;
 
 /// How long anything in these tests may take. Far above what it does take, so that a loaded machine fails none.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -60,7 +62,7 @@ pub(crate) fn data(key: &str, value_type: &str, value: impl Into<bytes::Bytes>) 
 /// One connection to a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
-    pub(crate) channel: Channel,
+    pub(crate) channel: Found,
 }
 
 impl Wire {
@@ -75,15 +77,15 @@ impl Wire {
 
     /// A connection that is made when it is used, and made again after it broke.
     pub(crate) fn lazy(url: &str) -> Self {
-        Self { channel: endpoint(url).connect_lazy() }
+        Self { channel: Found::cut(endpoint(url).connect_lazy()) }
     }
 
     async fn connect(endpoint: Endpoint) -> Self {
         let channel = within("connecting", endpoint.connect()).await.expect("the server accepts");
-        Self { channel }
+        Self { channel: Found::kept(channel) }
     }
 
-    pub(crate) fn service(&self) -> DataServiceClient<Channel> {
+    pub(crate) fn service(&self) -> DataServiceClient<Found> {
         DataServiceClient::new(self.channel.clone())
     }
 

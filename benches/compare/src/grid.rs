@@ -18,12 +18,27 @@ impl Samples {
         }
     }
 
+    fn lowest(&self) -> f64 {
+        self.0.iter().copied().fold(f64::MAX, f64::min)
+    }
+
+    fn highest(&self) -> f64 {
+        self.0.iter().copied().fold(f64::MIN, f64::max)
+    }
+
     /// How far the rounds are apart, in percent of the highest.
     fn spread(&self) -> f64 {
-        let highest = self.0.iter().copied().fold(f64::MIN, f64::max);
-        let lowest = self.0.iter().copied().fold(f64::MAX, f64::min);
+        let (lowest, highest) = (self.lowest(), self.highest());
         if highest == 0.0 { 0.0 } else { (highest - lowest) / highest * 100.0 }
     }
+}
+
+/// What the rounds say of one server, to be drawn.
+pub struct Bar {
+    pub name: String,
+    pub median: f64,
+    pub lowest: f64,
+    pub highest: f64,
 }
 
 /// A table: a row for each server, a column for each figure.
@@ -48,6 +63,25 @@ impl Grid {
             // What a server does not have is no number.
             samples.0.extend(Some(*figure).filter(|figure| figure.is_finite()));
         }
+    }
+
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The name of a column.
+    pub fn column(&self, column: usize) -> &'static str {
+        self.columns[column]
+    }
+
+    /// A bar for each server that has a figure in this column.
+    pub fn bars(&self, column: usize) -> Vec<Bar> {
+        let bar = |(name, figures): &(String, Vec<Samples>)| {
+            let samples = &figures[column];
+            let (lowest, highest) = (samples.lowest(), samples.highest());
+            Some(Bar { name: name.clone(), median: samples.median()?, lowest, highest })
+        };
+        self.rows.iter().filter_map(bar).collect()
     }
 
     /// The median of a figure.

@@ -13,6 +13,7 @@ mod page;
 mod parts;
 mod peer;
 mod peers;
+mod plot;
 mod process;
 mod report;
 mod rounds;

@@ -1,7 +1,8 @@
-//! The page that holds what was measured last: a section for each part, which is replaced when the part is measured again.
+//! The page that holds what was measured last: a section for each part, which is replaced when the part is measured again,
+//! and beside the page a plot for each part, likewise.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -20,7 +21,7 @@ Ours is built with the profile `dist`, and what stands for others alike. The ser
 load the second, and all are measured by turns, each round with new processes; a figure is the median of the rounds, with
 (highest - lowest) / highest in brackets. CPU is what the scheduler counted for the server. Everything is on one machine
 and its loopback: the sender pays for much of what the receiver's kernel does, and nothing waits for a network.
-Differences below a quarter mean little.
+Differences below a quarter mean little. The plots are of the tables below them, and drawn by the same command.
 ";
 
 /// The page, as sections by the names of their parts.
@@ -43,12 +44,13 @@ impl Page {
         Ok(Self { path, sections })
     }
 
-    /// Replaces the section of a part, and writes the page.
+    /// Replaces the section of a part and its plot, and writes the page.
     pub fn put(&mut self, part: Part, effort: Effort, report: &Report) -> Result<()> {
+        let plot = self.draw(part, report)?;
         let quick = if effort.quick { " --quick" } else { "" };
         let seconds = effort.seconds.map(|seconds| format!(" --seconds {seconds}")).unwrap_or_default();
         let section = format!(
-            "{}: {}\n\n`benches/compare/run {}{quick}{seconds}`, {}\n\n{}",
+            "{}: {}\n\n`benches/compare/run {}{quick}{seconds}`, {}\n\n{plot}{}",
             part.name,
             part.title,
             part.name,
@@ -63,8 +65,24 @@ impl Page {
         for (_, section) in &self.sections {
             text += &format!("\n## {}\n", section.trim_end());
         }
-        fs::write(&self.path, text).with_context(|| format!("cannot write {}", self.path.display()))
+        write(&self.path, &text)
     }
+
+    /// Writes the plot of a part into the folder that has the name of the page. Returns what shows it.
+    fn draw(&self, part: Part, report: &Report) -> Result<String> {
+        let title = format!("{}: {}", part.name, part.title);
+        let Some(plot) = report.plot(&title) else { return Ok(String::new()) };
+        let folder = self.path.with_extension("");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let name = format!("{}.svg", part.name.to_lowercase());
+        write(&folder.join(&name), &plot)?;
+        let folder = folder.file_name().unwrap_or_default().display();
+        Ok(format!("![{title}]({folder}/{name})\n\n"))
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// When, of which commit, on which machine, and how busy that was.

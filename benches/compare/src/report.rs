@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::grid::{Grid, figure};
+use crate::plot::Plot;
 
 const REACHED: &str = "reached";
 const MISSED: &str = "missed";
@@ -12,6 +13,7 @@ const NOT_MEASURED: &str = "not measured";
 #[derive(Default)]
 pub struct Report {
     tables: Vec<String>,
+    plot: Plot,
     goals: Vec<Goal>,
     missing: Vec<String>,
     wrong: Vec<String>,
@@ -28,6 +30,17 @@ struct Goal {
 impl Report {
     pub fn table(&mut self, grid: &Grid) {
         self.tables.push(grid.markdown());
+    }
+
+    /// A table of which these columns are worth seeing as bars.
+    pub fn drawn(&mut self, grid: &Grid, columns: &[usize]) {
+        columns.iter().for_each(|column| self.plot.add(grid, *column));
+        self.table(grid);
+    }
+
+    /// What is drawn of it, if anything is.
+    pub fn plot(&self, title: &str) -> Option<String> {
+        self.plot.svg(title)
     }
 
     /// A goal of which less is better.

@@ -128,7 +128,7 @@ fn open(folder: &Path) -> Result<()> {
 }
 
 /// Shows what is under way, to whoever looks.
-fn progress(what: &str) {
+pub fn progress(what: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("{what}\r");
     }

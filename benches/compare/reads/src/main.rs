@@ -22,6 +22,8 @@ use datastream_client::Client;
 use crate::beside::{read_beside, written_by};
 
 const KEY: &str = "max_connections";
+/// An `i64`, and not an `Option` of it.
+const OR: &str = "cached get of a default";
 const MANY: i64 = 1_000_000;
 const SAMPLES: usize = 30;
 const SAMPLE: Duration = Duration::from_millis(10);
@@ -41,10 +43,11 @@ fn main() -> Result<()> {
 fn alone() {
     let client = Client::fixed([(KEY, 10_i64.into())]);
     let max = client.watch::<i64>(KEY);
-    let mut cached = max.cached();
+    let (mut cached, mut cached_or) = (max.cached(), max.clone().or(7).cached());
     let (atomic, raw, map) = (AtomicI64::new(10), ArcSwap::from_pointee(10_i64), locked_map());
     time("alone", "atomic load", || atomic.load(Ordering::Relaxed));
     time("alone", "cached get", || *cached.get());
+    time("alone", OR, || *cached_or.get());
     time("alone", "ArcSwap load", || **raw.load());
     time("alone", "get", || max.get());
     time("alone", "RwLock<HashMap> get", || look_up(&map));
@@ -55,11 +58,12 @@ fn among_many() {
     let others = (1..MANY).map(|n| (format!("settings/number-{n}"), n.into()));
     let client = Client::fixed(others.chain([(KEY.to_owned(), 10_i64.into())]));
     let max = client.watch::<i64>(KEY);
-    let mut cached = max.cached();
+    let (mut cached, mut cached_or) = (max.cached(), max.clone().or(7).cached());
     let (atomic, raw) = (AtomicI64::new(10), ArcSwap::from_pointee(10_i64));
     let among = "among 10^6 keys";
     time(among, "atomic load", || atomic.load(Ordering::Relaxed));
     time(among, "cached get", || *cached.get());
+    time(among, OR, || *cached_or.get());
     time(among, "ArcSwap load", || **raw.load());
     time(among, "get", || max.get());
 }
@@ -68,7 +72,7 @@ fn among_many() {
 fn while_written() {
     let client = Client::fixed([(KEY, 10_i64.into())]);
     let max = client.watch::<i64>(KEY);
-    let mut cached = max.cached();
+    let (mut cached, mut cached_or) = (max.cached(), max.clone().or(7).cached());
     let (atomic, raw) = (AtomicI64::new(10), ArcSwap::from_pointee(10_i64));
     let (written, set) = ("while written", |n: i64| client.set(KEY, n));
     written_by(
@@ -76,6 +80,7 @@ fn while_written() {
         || time(written, "atomic load", || atomic.load(Ordering::Relaxed)),
     );
     written_by(set, || time(written, "cached get", || *cached.get()));
+    written_by(set, || time(written, OR, || *cached_or.get()));
     written_by(|n| raw.store(n.into()), || time(written, "ArcSwap load", || **raw.load()));
     written_by(set, || time(written, "get", || max.get()));
 }
@@ -85,10 +90,12 @@ fn on_two_threads() {
     let client = Client::fixed([(KEY, 10_i64.into())]);
     let max = client.watch::<i64>(KEY);
     let (mut cached, mut other) = (max.cached(), max.cached());
+    let [mut cached_or, mut other_or] = [0; 2].map(|default| max.clone().or(default).cached());
     let (atomic, raw, map) = (AtomicI64::new(10), ArcSwap::from_pointee(10_i64), locked_map());
     let (two, load) = ("on 2 threads", || atomic.load(Ordering::Relaxed));
     read_beside(load, || time(two, "atomic load", load));
     read_beside(|| *other.get(), || time(two, "cached get", || *cached.get()));
+    read_beside(|| *other_or.get(), || time(two, OR, || *cached_or.get()));
     read_beside(|| **raw.load(), || time(two, "ArcSwap load", || **raw.load()));
     read_beside(|| max.get(), || time(two, "get", || max.get()));
     read_beside(|| look_up(&map), || time(two, "RwLock<HashMap> get", || look_up(&map)));

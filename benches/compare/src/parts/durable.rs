@@ -55,7 +55,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<()> {
             let other = Naive::Sqlite.name();
             report.at_least(BATCHED.1, what(other), grid.ratio(ours, other, 0));
         }
-        report.table(&grid);
+        report.drawn(&grid, &[0]);
     }
     Cores::Load.take()
 }

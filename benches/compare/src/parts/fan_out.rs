@@ -67,7 +67,7 @@ async fn measure(
             let what = format!("{subscribers} subscribers: CPU per delivery of {ours}, in that of {peer}");
             report.at_most(*limit, what, grid.ratio(ours, peer, 0));
         }
-        report.table(&grid);
+        report.drawn(&grid, &[0]);
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<()> {
             let ratio = grid.ratio("datastream, durable", "etcd", 0);
             report.at_most(0.8, "1 subscriber, durable: p50 from push to delivery, in that of etcd", ratio);
         }
-        report.table(&grid);
+        report.drawn(&grid, &[0, 1]);
     }
     Ok(())
 }

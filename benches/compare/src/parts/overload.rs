@@ -41,6 +41,6 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<()> {
     let ratio = grid.ratio("datastream", "naive tonic", 1);
     report.at_most(0.2, "p99, in that of a server that queues every value", ratio);
     report.at_most(FLAT, "memory after, in that before", grid.median("datastream", 3));
-    report.table(&grid);
+    report.drawn(&grid, &[1, 3]);
     Ok(())
 }

@@ -79,7 +79,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<()> {
         "data for those who resume, in that for those who begin anew",
         of(Way::Resuming, Way::Anew, 2),
     );
-    report.table(&grid);
+    report.drawn(&grid, &[0]);
     Ok(())
 }
 
