@@ -74,15 +74,18 @@ fn while_written() {
     let max = client.watch::<i64>(KEY);
     let (mut cached, mut cached_or) = (max.cached(), max.clone().or(7).cached());
     let (atomic, raw) = (AtomicI64::new(10), ArcSwap::from_pointee(10_i64));
-    let (written, set) = ("while written", |n: i64| client.set(KEY, n));
-    written_by(
-        |n| atomic.store(n, Ordering::Relaxed),
-        || time(written, "atomic load", || atomic.load(Ordering::Relaxed)),
-    );
-    written_by(set, || time(written, "cached get", || *cached.get()));
-    written_by(set, || time(written, OR, || *cached_or.get()));
-    written_by(|n| raw.store(n.into()), || time(written, "ArcSwap load", || **raw.load()));
-    written_by(set, || time(written, "get", || max.get()));
+    // The same writer beside each: on cores that share what they calculate with, its work slows down any reader.
+    let write = |n: i64| {
+        client.set(KEY, n);
+        raw.store(n.into());
+        atomic.store(n, Ordering::Relaxed);
+    };
+    let written = "while written";
+    written_by(write, || time(written, "atomic load", || atomic.load(Ordering::Relaxed)));
+    written_by(write, || time(written, "cached get", || *cached.get()));
+    written_by(write, || time(written, OR, || *cached_or.get()));
+    written_by(write, || time(written, "ArcSwap load", || **raw.load()));
+    written_by(write, || time(written, "get", || max.get()));
 }
 
 /// While another thread reads as well.
@@ -117,6 +120,8 @@ fn time<R>(group: &str, name: &str, mut read: impl FnMut() -> R) {
     println!("{group}\t{name}\t{}", samples[SAMPLES / 10]);
 }
 
+/// A function of its own for each read: what is inlined into the same one would change each other.
+#[inline(never)]
 fn sample<R>(read: &mut impl FnMut() -> R) -> f64 {
     let (began, mut batches) = (Instant::now(), 0_u32);
     loop {
