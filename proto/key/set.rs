@@ -1,6 +1,5 @@
 //! What a reader covers.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Selector, ancestors};
@@ -22,20 +21,21 @@ use super::{Selector, ancestors};
 pub struct KeySet {
     /// Whether this is everything; `entries` is empty then.
     all: bool,
-    entries: BTreeSet<Selector>,
+    /// In order. Most sets are of one entry, and there are as many as subscribers: a list is what takes the least.
+    entries: Vec<Selector>,
 }
 
 impl KeySet {
     /// The set of every key.
     #[must_use]
     pub const fn all() -> Self {
-        Self { all: true, entries: BTreeSet::new() }
+        Self { all: true, entries: Vec::new() }
     }
 
     /// The empty set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { all: false, entries: BTreeSet::new() }
+        Self { all: false, entries: Vec::new() }
     }
 
     /// Whether it is everything.
@@ -56,26 +56,33 @@ impl KeySet {
         self.entries.len()
     }
 
-    /// Adds an entry, and says whether it was not there.
+    /// Adds an entry, and says whether it was not there. Moves those behind it, so many are better collected.
     pub fn insert(&mut self, selector: Selector) -> bool {
-        !self.all && self.entries.insert(selector)
+        match self.find(selector.as_str()) {
+            Err(at) if !self.all => {
+                self.entries.insert(at, selector);
+                true
+            }
+            _ => false,
+        }
     }
 
-    /// Takes that very entry out, and says whether it was there.
+    /// Takes that very entry out, and says whether it was there. Moves those behind it.
     pub fn remove(&mut self, selector: &Selector) -> bool {
-        self.entries.remove(selector)
+        let found = self.find(selector.as_str());
+        found.map(|at| self.entries.remove(at)).is_ok()
     }
 
     /// Whether it has that very entry.
     #[must_use]
     pub fn contains_selector(&self, selector: &Selector) -> bool {
-        self.entries.contains(selector)
+        self.has(selector.as_str())
     }
 
     /// Whether it covers `key`. One look-up for the key and one for each of its segments.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
-        self.all || !self.entries.is_empty() && (self.entries.contains(key) || self.below_an_entry(key))
+        self.all || !self.entries.is_empty() && (self.has(key) || self.below_an_entry(key))
     }
 
     /// Whether one entry covers all that `selector` asks for.
@@ -111,12 +118,25 @@ impl KeySet {
     }
 
     fn below_an_entry(&self, text: &str) -> bool {
-        ancestors(text).any(|prefix| self.entries.contains(prefix))
+        ancestors(text).any(|prefix| self.has(prefix))
+    }
+
+    fn has(&self, text: &str) -> bool {
+        self.find(text).is_ok()
+    }
+
+    /// Where the entry of that text is, or belongs.
+    fn find(&self, text: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| entry.as_str().cmp(text))
     }
 }
 
 impl FromIterator<Selector> for KeySet {
     fn from_iter<I: IntoIterator<Item = Selector>>(selectors: I) -> Self {
-        Self { all: false, entries: selectors.into_iter().collect() }
+        let mut entries: Vec<_> = selectors.into_iter().collect();
+        entries.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        entries.dedup_by(|one, other| one.as_str() == other.as_str());
+        entries.shrink_to_fit();
+        Self { all: false, entries }
     }
 }
