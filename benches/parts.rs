@@ -1,7 +1,7 @@
 //! What the parts of the way of an update cost, each by itself.
 //!
-//! `cargo bench --bench parts`: an update is committed to SQLite, joined into a message, applied by a client and decoded.
-//! Reads are in `reads`. Nothing is judged here: a machine is slow or fast as a whole.
+//! `cargo bench --bench parts`: an update is committed to SQLite, joined into a message, decoded, applied by a client and
+//! read. Nothing is judged here: a machine is slow or fast as a whole.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -34,6 +34,7 @@ fn main() {
     commit(&mut criterion);
     entry_and_frame(&mut criterion);
     apply(&mut criterion);
+    read(&mut criterion);
     decode(&mut criterion);
     criterion.final_summary();
 }
@@ -114,6 +115,12 @@ fn following() -> (Session, u64) {
 /// A second after the beginning, when keys that were watched together have been collected.
 fn step(session: &mut Session, event: Event) -> Vec<Output> {
     session.step(Input { now: Duration::from_secs(1), random: 0.5, event }).outputs
+}
+
+/// As an application reads; `reads` compares that with other ways.
+fn read(criterion: &mut Criterion) {
+    let watch = Watch::fixed(10_i64);
+    criterion.bench_function("read", |bencher| bencher.iter(|| black_box(&watch).get()));
 }
 
 fn decode(criterion: &mut Criterion) {
