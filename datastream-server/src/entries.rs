@@ -66,16 +66,23 @@ impl Entries {
             Ok(at) => return Some(std::mem::replace(&mut leaf.entries[at], entry)),
             Err(at) => at,
         };
+        let key = entry.key.clone();
         leaf.entries.insert(at, entry);
-        // What comes in the order of its keys, as a first load does, leaves full leaves behind.
-        let half = if at == MOST { MOST } else { MOST / 2 };
-        let upper = (leaf.entries.len() > MOST).then(|| leaf.entries.split_off(half));
-        if let Some(upper) = upper {
-            let first = upper[0].key.clone();
-            self.leaves.insert_mut(first, Arc::new(Leaf { entries: upper, joined: OnceLock::new() }));
+        if leaf.entries.len() > MOST {
+            self.split(&key, at);
         }
         self.len += 1;
         None
+    }
+
+    /// Divides the leaf of `key`, which was put in at that place. What comes in the order of its keys, as a first load does,
+    /// leaves full leaves behind: the last leaf of all is not halved when it grows at its end.
+    fn split(&mut self, key: &str, at: usize) {
+        let is_last = self.leaves.last().is_some_and(|(first, _)| **first <= *key);
+        let Some(leaf) = self.leaf_mut(key) else { return };
+        let upper = leaf.entries.split_off(if is_last && at == MOST { MOST } else { MOST / 2 });
+        let first = upper[0].key.clone();
+        self.leaves.insert_mut(first, Arc::new(Leaf { entries: upper, joined: OnceLock::new() }));
     }
 
     /// Takes the entry of a key out, if there is one.
@@ -141,8 +148,8 @@ impl Leaf {
         self.entries.binary_search_by(|entry| (*entry.key).cmp(key))
     }
 
-    /// Mostly all of it is, and then its ends alone are looked at, if they have to be: each key lies elsewhere in memory, and
-    /// to fetch them would cost more than all else that a long state does.
+    /// Mostly all of it is in the range, and then its ends alone are looked at, if they have to be: each key lies elsewhere in memory, and
+    /// to fetch more of them would cost as much as all else that sends a long state.
     fn within<'a>(self: &'a Arc<Self>, prefix: &str, after: Option<&str>) -> Run<'a> {
         let is_before = |entry: &Arc<Entry>| after.map_or(&*entry.key < prefix, |after| &*entry.key <= after);
         let is_all = prefix.is_empty() && after.is_none();
@@ -252,6 +259,18 @@ mod tests {
         let mut entries = Entries::default();
         (0..MOST * 3).for_each(|n| drop(entries.insert(entry(&format!("a/{n:04}"), 1, Some("x")))));
         assert!(entries.runs("", None).all(|run| run.entries().len() == MOST));
+    }
+
+    #[test]
+    fn no_order_of_arrival_makes_leaves_of_one() {
+        let mut entries = Entries::default();
+        let ascending = (0..MOST).chain(9000..9000 + MOST);
+        let descending = (MOST..2000).rev();
+        ascending
+            .chain(descending)
+            .for_each(|n| drop(entries.insert(entry(&format!("a/{n:04}"), 1, Some("x")))));
+        let leaves = entries.runs("", None).count();
+        assert!(leaves <= entries.len() / (MOST / 4), "{leaves} leaves for {} entries", entries.len());
     }
 
     #[test]

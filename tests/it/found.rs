@@ -82,6 +82,7 @@ async fn another(mut channel: Channel) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::future::{pending, ready};
 
     use tokio::sync::Notify;
@@ -96,8 +97,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_with_its_server_is_waited_for() {
-        let call = found(pending::<()>(), || ready(()));
-        timeout(30 * BESIDE, call).await.expect_err("nobody answers");
+    async fn beside_a_call_without_an_answer_there_is_another_now_and_then() {
+        let others = Cell::new(0);
+        let another = || {
+            others.set(others.get() + 1);
+            ready(())
+        };
+        timeout(30 * BESIDE + BESIDE / 2, found(pending::<()>(), another)).await.expect_err("nobody answers");
+        assert_eq!(others.get(), 30, "one in each interval");
     }
 }

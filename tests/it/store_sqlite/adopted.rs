@@ -263,40 +263,27 @@ async fn a_table_with_a_collation_of_its_owners_is_written() {
     assert_eq!(told(&after.changes), expected);
 }
 
-/// What an earlier version left on the way into the log: a view with fewer columns, and a trigger that draws the token.
-const EARLIER: &str = "
-    DROP VIEW datastream_capture; DROP TRIGGER datastream_rename; DROP TRIGGER datastream_update;
-    CREATE TRIGGER datastream_update AFTER UPDATE OF key, value, value_type ON data
-    BEGIN
-      INSERT INTO datastream_capture (key, value, value_type) VALUES (NEW.key, NEW.value, NEW.value_type);
-    END;
-    CREATE VIEW datastream_capture (key, value, value_type, time) AS SELECT NULL, NULL, NULL, NULL WHERE 0;
-    CREATE VIEW datastream_change (key, value, type, time) AS SELECT NULL, NULL, NULL, NULL WHERE 0;
-    CREATE TRIGGER datastream_capture_typed INSTEAD OF INSERT ON datastream_capture
-    BEGIN
-      INSERT INTO datastream_change (key, value, type, time)
-      VALUES (NEW.key, CAST(NEW.value AS BLOB), NEW.value_type, strftime('%Y-%m-%d %H:%M:%f', 'now'));
-    END;
-    CREATE TRIGGER datastream_change_insert INSTEAD OF INSERT ON datastream_change
-    WHEN NEW.value IS NOT (SELECT value FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1)
-    BEGIN
-      INSERT INTO datastream_log (key, value, type, time) VALUES (NEW.key, NEW.value, NEW.type, NEW.time);
-    END;
-    CREATE TRIGGER datastream_token_draw AFTER INSERT ON datastream_log
-    BEGIN
-      INSERT INTO datastream_token (revision, token, time) VALUES (NEW.revision, randomblob(8), NEW.time);
-    END;";
+/// The way into the log as the first schema had it.
+const FIRST_SCHEMA: &str = include_str!("first_schema.sql");
 
 #[tokio::test]
-async fn the_way_into_the_log_of_an_earlier_version_is_replaced() {
+async fn the_way_into_the_log_of_the_first_schema_is_replaced() {
     let file = File::new();
     commit(&file.store(), [Operation::put("a", "int", "1")]).await;
-    file.foreign().execute_batch(EARLIER).expect("the schema of an earlier version");
+    let foreign = file.foreign();
+    foreign.execute_batch(FIRST_SCHEMA).expect("the first schema");
+    foreign.execute_batch("INSERT INTO data (key, value) VALUES ('b', 'x')").expect("it logs");
     let store = file.store();
     let before = head(&store).await;
     commit(&store, [Operation::put("a", "int", "2")]).await;
-    file.foreign().execute_batch("UPDATE data SET value = 3.5, value_type = NULL").expect("a foreign write");
-    let expected: [Told<'_>; 2] = [("a", Some(("int", b"2"))), ("a", Some(("float", b"3.5")))];
+    foreign.execute_batch("UPDATE data SET value = 3.5, value_type = NULL WHERE key = 'a'").expect("a write");
+    foreign.execute_batch("UPDATE data SET key = 'c' WHERE key = 'b'").expect("a rename");
+    let expected: [Told<'_>; 4] = [
+        ("a", Some(("int", b"2"))),
+        ("a", Some(("float", b"3.5"))),
+        ("b", None),
+        ("c", Some(("string", b"x"))),
+    ];
     let after = changes(&store, &before).await;
     assert_eq!(
         told(&after.changes),
@@ -305,5 +292,27 @@ async fn the_way_into_the_log_of_an_earlier_version_is_replaced() {
     );
     let left = "SELECT count(*) FROM sqlite_schema WHERE name IN
         ('datastream_capture_typed', 'datastream_change', 'datastream_change_insert', 'datastream_token_draw')";
+    assert_eq!(foreign.query_row(left, [], |row| row.get(0)), Ok(0));
+}
+
+#[tokio::test]
+async fn the_first_schema_is_taken_out_whole() {
+    let file = File::new();
+    commit(&file.store(), [Operation::put("a", "int", "1")]).await;
+    file.foreign().execute_batch(FIRST_SCHEMA).expect("the first schema");
+    detach(&file.path()).expect("it is ours");
+    let left = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'datastream%'";
     assert_eq!(file.foreign().query_row(left, [], |row| row.get(0)), Ok(0));
+}
+
+#[tokio::test]
+async fn a_second_start_leaves_the_schema_alone() {
+    let file = File::new();
+    let version = || {
+        file.foreign().query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0)).expect("a number")
+    };
+    drop(file.store());
+    let before = version();
+    drop(file.store());
+    assert_eq!(version(), before);
 }

@@ -175,9 +175,10 @@ async fn triggers_that_were_dropped_are_made_again() {
     let store = file.store();
     let before = head(&store).await;
     let foreign = file.foreign();
-    for trigger in ["insert", "update", "delete"] {
+    for trigger in ["insert", "update", "rename", "delete"] {
         foreign.execute_batch(&format!("DROP TRIGGER datastream_{trigger}")).expect("a trigger");
     }
+    foreign.execute_batch("DROP VIEW datastream_capture").expect("a view, and its trigger");
     foreign
         .execute_batch("INSERT INTO data (key, value) VALUES ('a', 1)")
         .expect("a write past the triggers");

@@ -4,14 +4,14 @@
 //! the commit's own words. So our writes take the same way into the log as everybody's.
 
 use datastream::position::Position;
-use rusqlite::{Connection, Result, params};
+use rusqlite::{Connection, params};
 
 use super::error::of_write;
-use super::reconcile::Known;
+use super::reconcile::Looked;
 use super::table::quoted;
 use super::writer::in_savepoint;
 use super::{history, reconcile, request};
-use crate::store::{Action, Commit, CommitError, Effect, Refused, Retention, StoreError};
+use crate::store::{Action, Commit, CommitError, Effect, Operation, Refused, Retention, StoreError};
 
 /// How many rows one transaction of [`forget`] looks at: some milliseconds, in which commits wait.
 const STEP: i64 = 1000;
@@ -25,18 +25,16 @@ pub(super) type Decided = Result<Position, CommitError>;
 /// not stand, and a push of it is one. That is kept even where the commit is refused, so that who is told of a revision
 /// can read it.
 pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> Result<Decided, CommitError> {
-    let known = look(connection, table, commit)?;
-    if !known.iter().any(|known| known.may_differ) {
+    let steps = decide(connection, table, commit)?;
+    if !steps.iter().any(|step| step.differs) {
         // Nothing was found out that a refusal would take along: the caller's savepoint is enough.
-        return once(connection, table, commit, known).map(Ok);
+        return once(connection, table, commit, steps).map(Ok);
     }
-    for (operation, known) in commit.operations.iter().zip(known) {
-        if known.may_differ {
-            reconcile::capture_key(connection, table, &operation.key)?;
-        }
+    for step in steps.iter().filter(|step| step.differs) {
+        reconcile::capture_key(connection, table, &step.operation.key)?;
     }
-    let known = look(connection, table, commit)?;
-    match in_savepoint(connection, |connection| once(connection, table, commit, known)) {
+    let steps = decide(connection, table, commit)?;
+    match in_savepoint(connection, |connection| once(connection, table, commit, steps)) {
         Err(error @ CommitError::Store(_)) => Err(error),
         // A trigger of the user's may have ended the transaction.
         Err(refused) if connection.is_autocommit() => Err(refused),
@@ -44,9 +42,26 @@ pub(super) fn commit(connection: &Connection, table: &str, commit: &Commit) -> R
     }
 }
 
-/// What is known of each of its keys.
-fn look(connection: &Connection, table: &str, commit: &Commit) -> Result<Vec<Known>> {
-    commit.operations.iter().map(|operation| reconcile::look(connection, table, &operation.key)).collect()
+/// What is to be done about an operation. Of what its key holds nothing is kept: it may be large, and there may be many.
+struct Step<'a> {
+    operation: &'a Operation,
+    effect: Result<Effect, Refused>,
+    /// Where the commit ended that made what the key holds.
+    made_at: Option<u64>,
+    /// Whether the table holds something else than the log: then the effect is not to be relied on.
+    differs: bool,
+    /// The revision of the head.
+    head: u64,
+}
+
+/// Decides every operation, before the first is applied: a trigger of the user's may write other keys of the commit.
+fn decide<'a>(connection: &Connection, table: &str, commit: &'a Commit) -> rusqlite::Result<Vec<Step<'a>>> {
+    let step = |operation: &'a Operation| {
+        let Looked { differs, latest, head } = reconcile::look(connection, table, &operation.key)?;
+        let effect = operation.decide(latest.as_ref().map(|(held, _)| held));
+        Ok(Step { operation, effect, made_at: latest.map(|(_, made_at)| made_at), differs, head })
+    };
+    commit.operations.iter().map(step).collect()
 }
 
 /// Makes the commit, unless it was made under its name before.
@@ -54,40 +69,40 @@ fn once(
     connection: &Connection,
     table: &str,
     commit: &Commit,
-    known: Vec<Known>,
+    steps: Vec<Step<'_>>,
 ) -> Result<Position, CommitError> {
     let Some(request) = commit.request.as_ref().filter(|_| !commit.operations.is_empty()) else {
-        return make(connection, table, commit, known);
+        return make(connection, table, commit, steps);
     };
     if let Some(position) = request::applied(connection, request)? {
         return Ok(position);
     }
-    let position = make(connection, table, commit, known)?;
+    let position = make(connection, table, commit, steps)?;
     request::remember(connection, request, position.revision)?;
     Ok(position)
 }
 
-/// Decides every operation before it applies the first: a trigger of the user's may write other keys of the commit.
+/// Applies what was decided, if none of it was refused.
 fn make(
     connection: &Connection,
     table: &str,
     commit: &Commit,
-    known: Vec<Known>,
+    steps: Vec<Step<'_>>,
 ) -> Result<Position, CommitError> {
-    let before = known.first().map_or(0, |known| known.head);
-    let mut decided = Vec::with_capacity(commit.operations.len());
-    for (operation, Known { latest, .. }) in commit.operations.iter().zip(known) {
-        let effect = operation.decide(latest.as_ref().map(|(held, _)| held));
-        let effect = effect.map_err(|why| CommitError::from(why).of(&operation.key))?;
-        decided.push((operation, effect, latest.map(|(_, commit)| commit)));
-    }
+    let before = steps.first().map_or(0, |step| step.head);
+    let made_at: Vec<_> = steps.iter().map(|step| step.made_at).collect();
+    let effects = steps.into_iter().map(|step| {
+        let refused = |why| CommitError::from(why).of(&step.operation.key);
+        Ok((&step.operation.key, step.effect.map_err(refused)?))
+    });
+    let effects: Vec<_> = effects.collect::<Result<_, CommitError>>()?;
     let mut written = 0;
-    for (operation, effect, _) in &decided {
-        let applied = apply(connection, table, &operation.key, effect);
-        written += u64::from(applied.map_err(|error| error.of(&operation.key))?);
+    for (key, effect) in &effects {
+        let applied = apply(connection, table, key, effect);
+        written += u64::from(applied.map_err(|error| error.of(key))?);
     }
     match written {
-        0 => standing(connection, decided.into_iter().map(|(.., commit)| commit)),
+        0 => standing(connection, made_at.into_iter()),
         _ => annotate(connection, commit, before, written),
     }
 }
@@ -190,7 +205,11 @@ pub(super) struct Forgotten {
 
 /// Forgets what `retention` lets go, and looks at a bounded part of the log to do so: what is after `from`, where that
 /// is given.
-pub(super) fn forget(connection: &Connection, retention: Retention, from: Option<u64>) -> Result<Forgotten> {
+pub(super) fn forget(
+    connection: &Connection,
+    retention: Retention,
+    from: Option<u64>,
+) -> rusqlite::Result<Forgotten> {
     let compacted_to = match from {
         None | Some(0) => raise_compacted_to(connection, retention)?,
         Some(_) => history::head(connection)?.compacted_to.cast_signed(),
@@ -212,7 +231,7 @@ pub(super) fn forget(connection: &Connection, retention: Retention, from: Option
 }
 
 /// Writes only what is new, so that a compaction of nothing costs no sync.
-fn raise_compacted_to(connection: &Connection, retention: Retention) -> Result<i64> {
+fn raise_compacted_to(connection: &Connection, retention: Retention) -> rusqlite::Result<i64> {
     let most = i64::try_from(retention.max_positions.max(1)).unwrap_or(i64::MAX);
     let compacted_to: i64 = connection
         .prepare_cached(
@@ -238,7 +257,7 @@ fn forget_changes(
     retention: Retention,
     from: i64,
     compacted_to: i64,
-) -> Result<i64> {
+) -> rusqlite::Result<i64> {
     let to = connection
         .prepare_cached(
             "SELECT coalesce(max(revision), ?2) FROM
@@ -270,7 +289,7 @@ fn forget_changes(
 }
 
 /// The time that long ago, as the tables hold it; before all times where SQLite has no word for it.
-fn before_now(connection: &Connection, ago: std::time::Duration) -> Result<String> {
+fn before_now(connection: &Connection, ago: std::time::Duration) -> rusqlite::Result<String> {
     connection
         .prepare_cached("SELECT coalesce(strftime('%Y-%m-%d %H:%M:%f', 'now', ?1), '')")?
         .query_row([format!("-{:.3} seconds", ago.as_secs_f64())], |row| row.get(0))

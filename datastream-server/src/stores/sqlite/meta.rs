@@ -3,7 +3,7 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Result};
 
 /// The schema that this version writes, and the newest that it knows.
-pub(super) const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
 /// The name of the table that is served.
 pub(super) const TABLE: &str = "table";
 /// The journal mode that the file had before.
@@ -28,6 +28,12 @@ pub(super) fn schema_version(connection: &Connection) -> Result<Option<i64>> {
 pub(super) fn text(connection: &Connection, name: &str) -> Result<Option<String>> {
     let sql = "SELECT value FROM datastream_meta WHERE name = ?1";
     connection.query_row(sql, [name], |row| row.get(0)).optional()
+}
+
+/// Notes that the database has the schema of this version now.
+pub(super) fn raise_schema(connection: &Connection) -> Result<()> {
+    let raise = "UPDATE datastream_meta SET value = ?1 WHERE name = 'schema_version' AND value < ?1";
+    connection.execute(raise, [SCHEMA]).map(drop)
 }
 
 /// Notes the beginning of a history: a new identity, and what the database was before.

@@ -201,6 +201,7 @@ fn set_up(
 /// Brings triggers and log of a table that was served before to what they should be.
 pub(super) fn keep_history(connection: &Connection, table: &str) -> Result<(), CommitError> {
     capture::install(connection, table)?;
+    meta::raise_schema(connection)?;
     reconcile::compare(connection, table)
 }
 

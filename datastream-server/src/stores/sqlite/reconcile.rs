@@ -1,12 +1,14 @@
 //! Comparing the table with the log, and committing the difference.
 //!
 //! Triggers see almost everything, not all: REPLACE through a second unique column deletes a row in silence, and a
-//! table that was made again has no triggers at all. So the table is the truth, and each of its rows is fed into the
-//! log once more, which takes only what differs from its latest.
+//! table that was made again has no triggers at all. So the table is the truth, and each of its rows that differs from what the
+//! log has last is fed into it once more.
+
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, Result};
 
-use super::capture::NOW;
+use super::capture::{NOW, logged};
 use super::commit::annotate;
 use super::history;
 use super::table::quoted;
@@ -70,15 +72,17 @@ pub(super) fn compare(connection: &Connection, table: &str) -> Result<(), Commit
     })
 }
 
-/// Whether a row `held` may say something else than `last`, the row that the log has last of its key. True of a value that is
-/// no blob, as well: then it is the capture that knows. What the log holds stands first: the collation of the left side
-/// counts, and one of the user's may be unknown here, or take other texts for equal.
-const MAY_DIFFER: &str = "(last.value IS NOT held.value OR last.type IS NOT held.value_type)";
+/// Whether a row `held` says something else than `last`, the row that the log has last of its key. What the log holds stands
+/// first: the collation of the left side counts, and one of the user's may be unknown here, or take other texts for equal.
+static DIFFERS: LazyLock<String> = LazyLock::new(|| {
+    let [value, kind] = logged("held");
+    format!("(last.value IS NOT {value} OR last.type IS NOT {kind})")
+});
 
-/// What is known of one key.
-pub(super) struct Known {
-    /// Whether the table may hold something else than the log has last.
-    pub(super) may_differ: bool,
+/// What is found of one key.
+pub(super) struct Looked {
+    /// Whether the table holds something else than the log has last.
+    pub(super) differs: bool,
     /// What the log has last, and the revision at which the commit ended that made it.
     pub(super) latest: Option<(Held, u64)>,
     /// The revision of the head.
@@ -86,17 +90,18 @@ pub(super) struct Known {
 }
 
 /// Looks at the table and at the log in one statement: beginning one costs as much as what it does.
-pub(super) fn look(connection: &Connection, table: &str, key: &str) -> Result<Known> {
+pub(super) fn look(connection: &Connection, table: &str, key: &str) -> Result<Looked> {
     let sql = format!(
-        "SELECT {MAY_DIFFER},
+        "SELECT {},
            (SELECT max(revision) FROM datastream_token), last.type, last.value, last.revision, last.\"commit\"
          FROM (SELECT 1) LEFT JOIN {} AS held ON held.key = ?1 LEFT JOIN datastream_log AS last
            ON last.revision = (SELECT max(revision) FROM datastream_log WHERE key = ?1)",
+        *DIFFERS,
         quoted(table)
     );
     connection.prepare_cached(&sql)?.query_row([key], |row| {
         let head = row.get::<_, i64>(1)?.cast_unsigned();
-        Ok(Known { may_differ: row.get(0)?, latest: history::held(row, 2)?, head })
+        Ok(Looked { differs: row.get(0)?, latest: history::held(row, 2)?, head })
     })
 }
 
@@ -135,8 +140,7 @@ fn committing<T>(connection: &Connection, capture: impl FnOnce() -> Result<T>) -
     Ok(captured)
 }
 
-/// Feeds the rows of the next keys into the log, those that may differ from it: to look first costs half of what to feed
-/// them all does. Returns the last of these keys, if there is one.
+/// Feeds those rows of the next keys into the log that differ from it. Returns the last of these keys, if there is one.
 fn capture_rows(connection: &Connection, table: &str, after: &[u8]) -> Result<Option<Vec<u8>>> {
     // Every text sorts before every blob.
     let next = format!(
@@ -149,8 +153,9 @@ fn capture_rows(connection: &Connection, table: &str, after: &[u8]) -> Result<Op
          SELECT held.key, held.value, held.value_type, held.updated_at, {NOW}
          FROM {} AS held LEFT JOIN datastream_log AS last
            ON last.revision = (SELECT max(revision) FROM datastream_log WHERE key = held.key)
-         WHERE held.key > {AFTER} AND held.key <= {LAST} AND {MAY_DIFFER}",
-        quoted(table)
+         WHERE held.key > {AFTER} AND held.key <= {LAST} AND {}",
+        quoted(table),
+        *DIFFERS
     );
     step(connection, &next, &capture, after)
 }
