@@ -1,5 +1,5 @@
 //! The page that holds what was measured last: a section for each part, which is replaced when the part is measured again,
-//! and beside the page a plot for each part, likewise.
+//! and beside the page its plot, where it has figures of several servers.
 
 use std::fs;
 use std::path::{Path, PathBuf};

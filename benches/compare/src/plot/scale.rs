@@ -22,8 +22,8 @@ impl Scale {
         let to = bars.clone().map(|bar| bar.highest).fold(f64::MIN_POSITIVE, f64::max);
         // What is nothing has no place on a logarithmic scale: it lies at its beginning.
         let least = bars.clone().map(|bar| bar.lowest).filter(|figure| *figure > 0.0).fold(to, f64::min);
-        let median = bars.map(|bar| bar.median).filter(|figure| *figure > 0.0).fold(to, f64::min);
-        let is_logarithmic = to / median > WIDE;
+        let shortest = bars.map(|bar| bar.median).filter(|figure| *figure > 0.0).fold(to, f64::min);
+        let is_logarithmic = to / shortest > WIDE;
         // Some way below, so that the shortest bar is still one.
         let from = if is_logarithmic { 10_f64.powf((least / 1.2).log10().floor()) } else { 0.0 };
         Self { is_logarithmic, from, to, left }

@@ -24,7 +24,7 @@ const VERSIONS: u32 = 10;
 const ROWS: u32 = KEYS * VERSIONS;
 /// How many positions a server keeps unless told otherwise.
 const POSITIONS: u32 = 100_000;
-/// By when the history is written.
+/// By when the rows of the history are written; the rest of filling a file takes a few seconds more.
 const FILL: Duration = Duration::from_secs(300);
 /// By when it answers.
 const LIMIT: Duration = Duration::from_secs(120);
