@@ -26,7 +26,7 @@ SELECT NULL, NULL, NULL, NULL, NULL WHERE 0";
 /// is nothing to delete. With it the token of its position is drawn, in the transaction of the change, whoever makes it.
 /// That all of it is VALUES, and the condition a WHEN, spares SQLite a temporary table for each.
 ///
-/// Every version of SQLite from 3.9 on reads this: one that does not could not even read the user's table.
+/// No row values: before SQLite 3.15 a program could then not even read the user's table. With 3.11 all of this was tried.
 const LOG: &str = "CREATE TRIGGER datastream_capture_log INSTEAD OF INSERT ON datastream_capture
 WHEN typeof(NEW.key) = 'text' AND NOT coalesce(
   (SELECT value IS {value} AND type IS {type} FROM datastream_log WHERE key = NEW.key ORDER BY revision DESC LIMIT 1),
