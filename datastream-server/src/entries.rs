@@ -148,8 +148,8 @@ impl Leaf {
         self.entries.binary_search_by(|entry| (*entry.key).cmp(key))
     }
 
-    /// Mostly all of it is in the range, and then its ends alone are looked at, if they have to be: each key lies elsewhere in memory, and
-    /// to fetch more of them would cost as much as all else that sends a long state.
+    /// What of it lies in the range. Mostly all of it does, and then its ends alone are looked at, if they have to be: each key
+    /// lies elsewhere in memory, and to fetch more of them would cost as much as all else that sends a long state.
     fn within<'a>(self: &'a Arc<Self>, prefix: &str, after: Option<&str>) -> Run<'a> {
         let is_before = |entry: &Arc<Entry>| after.map_or(&*entry.key < prefix, |after| &*entry.key <= after);
         let is_all = prefix.is_empty() && after.is_none();
