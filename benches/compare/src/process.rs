@@ -57,9 +57,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a server that logs into `folder`.
+    /// Starts a server in `folder`. Its log is in a folder of its own, as on a machine of its own: ours watches where its file is.
     pub fn start(command: &mut Command, cores: Cores, folder: &Path) -> Result<Self> {
-        let log = folder.join("log");
+        let logs = folder.join("logs");
+        fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+        let log = logs.join("log");
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut wrapped = Command::new("setpriv");
         wrapped.args(["--pdeathsig", "KILL", "taskset", "-c", &cores.list()]);

@@ -70,6 +70,14 @@ fn served() -> MutexGuard<'static, BTreeSet<Identity>> {
     SERVED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What was found at the path of a file.
+pub(super) struct Sight {
+    /// Whether the path leads to another file, or to none.
+    pub(super) is_moved: bool,
+    /// When somebody last wrote into the file itself, as a checkpoint does, and one who copies another over it.
+    pub(super) written: Option<SystemTime>,
+}
+
 /// Where a file was opened, and whether it is there still.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -83,9 +91,13 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Whether the path leads to another file now, or to none.
-    pub(super) fn is_moved(&self) -> bool {
-        identity(&self.path) != self.identity
+    /// What is at the path now.
+    pub(super) fn look(&self) -> Sight {
+        let found = fs::metadata(&self.path).ok();
+        Sight {
+            is_moved: found.as_ref().and_then(identify) != self.identity,
+            written: found.and_then(|found| found.modified().ok()),
+        }
     }
 
     /// Whether the file itself is elsewhere now, or nowhere.
@@ -101,11 +113,6 @@ impl Place {
     /// Whether that was noted.
     pub(super) fn is_left(&self) -> bool {
         self.is_left.load(Ordering::Acquire)
-    }
-
-    /// When somebody last wrote into the file itself, as a checkpoint does, and one who copies another over it.
-    pub(super) fn written(&self) -> Option<SystemTime> {
-        fs::metadata(&self.path).and_then(|found| found.modified()).ok()
     }
 
     /// Whether something was written that is not in the file yet.

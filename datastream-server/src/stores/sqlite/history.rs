@@ -51,28 +51,27 @@ pub(super) fn last(connection: &Connection) -> Result<u64> {
         .map(i64::cast_unsigned)
 }
 
-/// Whether the database holds a history of ours, with all that belongs to it.
-pub(super) fn is_whole(connection: &Connection) -> Result<bool> {
+/// Where the history of ours stands that the database holds; `None` unless all that belongs to it is there.
+pub(super) fn whole(connection: &Connection) -> Result<Option<Head>> {
     // The genesis is never forgotten.
     let genesis = "SELECT 1 FROM datastream_log WHERE key IS NULL";
-    let found = head(connection).and_then(|_| connection.prepare_cached(genesis)?.exists([]));
+    let found =
+        head(connection).and_then(|head| Ok(connection.prepare_cached(genesis)?.exists([])?.then_some(head)));
     match found {
-        Err(Error::QueryReturnedNoRows) => Ok(false),
+        Err(Error::QueryReturnedNoRows) => Ok(None),
         // SQLite's word for a table that is not there.
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(false),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(None),
         found => found,
     }
 }
 
-/// Whether the database goes on with the history that `position` was the head of. One that is forgotten is taken for
-/// its own: what came after it is not known then, which whoever asks for changes is told.
-pub(super) fn continues(connection: &Connection, position: &Position) -> Result<bool> {
-    if !is_whole(connection)? {
-        return Ok(false);
-    }
-    let (head, kept) = (head(connection)?, position_at(connection, position.revision)?);
+/// Where the database stands, if it goes on with the history that `position` was the head of. One that is forgotten is
+/// taken for its own: what came after it is not known then, which whoever asks for changes is told.
+pub(super) fn continued(connection: &Connection, position: &Position) -> Result<Option<Position>> {
+    let Some(head) = whole(connection)? else { return Ok(None) };
+    let kept = position_at(connection, position.revision)?;
     let is_forgotten = kept.token.is_empty() && position.revision <= head.compacted_to;
-    Ok(kept == *position || is_forgotten)
+    Ok((kept == *position || is_forgotten).then_some(head.position))
 }
 
 /// The position at which a commit ended, without a token if that is forgotten.

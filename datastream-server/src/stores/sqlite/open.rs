@@ -150,7 +150,7 @@ fn examine(connection: &Connection, path: &Path, table: &str) -> Result<Found, O
     }
     match table::unfit(connection, table).map_err(failed)? {
         Some(rule) => Err(OpenError::Unfit { path: at(), table: table.to_owned(), rule }),
-        None if schema.is_some() && !history::is_whole(connection).map_err(failed)? => {
+        None if schema.is_some() && history::whole(connection).map_err(failed)?.is_none() => {
             Err(OpenError::Incomplete { path: at() })
         }
         None if schema.is_some() => Ok(Found::Ours),

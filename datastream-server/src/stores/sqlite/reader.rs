@@ -17,7 +17,9 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
 use super::error::Failed;
+use super::file::Sight;
 use super::target::Target;
+use super::thread::schema;
 use super::writer::{Chore, Task};
 use super::{bell, history};
 use crate::store::StoreError;
@@ -79,7 +81,7 @@ impl Reader {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = Job::Read(Box::new(move |connection| {
-            let result = connection.unchecked_transaction().and_then(|transaction| read(&transaction));
+            let result = in_transaction(connection, || read(connection));
             // Nobody waits any more: a read has no other effect.
             let _ = reply.send(result);
         }));
@@ -149,7 +151,7 @@ impl Work {
             match queue.recv_timeout(self.pace.wait(Instant::now())) {
                 Ok(Job::Read(read)) => {
                     // What is cached may be what was there before somebody wrote over it.
-                    if self.target.place.written() != self.seen.written {
+                    if self.target.place.look().written != self.seen.written {
                         let _ = self.look();
                     }
                     read(&self.connection);
@@ -171,11 +173,11 @@ impl Work {
     }
 
     fn look(&mut self) -> rusqlite::Result<()> {
-        if self.target.place.is_moved() {
+        let Sight { is_moved, written } = self.target.place.look();
+        if is_moved {
             self.target.leave();
             return Ok(());
         }
-        let written = self.target.place.written();
         let is_written = std::mem::replace(&mut self.seen.written, written) != written;
         if is_written {
             self.connection.execute_batch("PRAGMA shrink_memory")?;
@@ -193,13 +195,12 @@ impl Work {
     }
 
     fn look_at_history(&mut self) -> rusqlite::Result<()> {
-        let transaction = self.connection.unchecked_transaction()?;
-        if !history::continues(&transaction, &self.seen.head)? {
+        let look = || Ok((schema(&self.connection)?, history::continued(&self.connection, &self.seen.head)?));
+        let (schema, head) = in_transaction(&self.connection, look)?;
+        let Some(head) = head else {
             self.target.leave();
             return Ok(());
-        }
-        let schema = transaction.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
-        let head = history::newest(&transaction)?;
+        };
         if self.seen.schema.replace(schema).is_some_and(|seen| seen != schema) {
             self.chores.compare_at = Instant::now();
         }
@@ -226,6 +227,21 @@ impl Work {
             self.chores.changed = None;
         }
     }
+}
+
+/// Runs `read`, which sees one state of the file. What begins and ends that is prepared once: as text it is a tenth of what
+/// a short read costs (perf).
+fn in_transaction<T>(
+    connection: &Connection,
+    read: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let result = read();
+    // SQLite ends it by itself when the disk fails.
+    if !connection.is_autocommit() {
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
+    }
+    result
 }
 
 /// When to look: soon after an event, then at doubling distances, up to the slowest.

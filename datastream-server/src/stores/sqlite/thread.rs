@@ -11,7 +11,7 @@ use rusqlite::{Connection, Error, ErrorCode};
 use tokio::sync::mpsc;
 
 use super::error::Failed;
-use super::file::Place;
+use super::file::Sight;
 use super::reconcile::{self, Comparison};
 use super::target::Target;
 use super::writer::{Chore, Job, Task, in_savepoint};
@@ -46,12 +46,6 @@ struct Known {
     head: Position,
 }
 
-impl Known {
-    fn now(schema: i64, place: &Place, head: Position) -> Self {
-        Self { schema, written: place.written(), head }
-    }
-}
-
 /// What was found before a transaction.
 enum Found {
     Known,
@@ -63,7 +57,7 @@ impl Thread {
     /// The thread of a connection whose table and triggers are in order.
     pub(super) fn new(connection: Connection, target: Arc<Target>) -> Result<Self, Error> {
         let head = history::newest(&connection)?;
-        let known = Known::now(schema(&connection)?, &target.place, head);
+        let known = Known { schema: schema(&connection)?, written: target.place.look().written, head };
         Ok(Self { connection, target, known, comparison: None, alone: 0, unkeyed: 0 })
     }
 
@@ -175,12 +169,11 @@ impl Thread {
     }
 
     fn begin(&mut self) -> Result<Found, Failed> {
-        let place = &self.target.place;
-        if place.is_left() || place.is_moved() {
+        let seen = self.target.place.look();
+        if self.target.place.is_left() || seen.is_moved {
             return Err(self.target.leave());
         }
-        let written = place.written();
-        let is_written = written != self.known.written;
+        let is_written = seen.written != self.known.written;
         if is_written {
             // What is cached may be what was there before somebody wrote over it.
             self.connection.execute_batch("PRAGMA shrink_memory")?;
@@ -197,7 +190,7 @@ impl Thread {
     fn make_sure(&self, is_written: bool) -> Result<Found, Failed> {
         let schema = schema(&self.connection)?;
         if (is_written || schema != self.known.schema)
-            && !history::continues(&self.connection, &self.known.head)?
+            && history::continued(&self.connection, &self.known.head)?.is_none()
         {
             return Err(self.target.leave());
         }
@@ -218,12 +211,13 @@ impl Thread {
         let head = history::newest(&self.connection)?;
         let schema = schema(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
-        if self.target.place.is_moved() {
+        let Sight { is_moved, written } = self.target.place.look();
+        if is_moved {
             return Err(self.target.leave());
         }
         self.target.transactions.fetch_add(1, Ordering::Relaxed);
         self.target.bell.ring_for(&head);
-        self.known = Known::now(schema, &self.target.place, head);
+        self.known = Known { schema, written, head };
         Ok(())
     }
 
@@ -238,11 +232,11 @@ impl Thread {
         };
         // Somebody reads or writes: it is tried again after the next change.
         let _ = checkpoint();
-        self.known.written = self.target.place.written();
+        self.known.written = self.target.place.look().written;
     }
 }
 
 /// SQLite's number of the schema, which moves with every change of it.
-fn schema(connection: &Connection) -> Result<i64, Error> {
+pub(super) fn schema(connection: &Connection) -> Result<i64, Error> {
     connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
 }
