@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::registry::{self, Registry, Touch};
 use crate::retry::Pauses;
 use crate::state::State;
-use crate::store::{Batch, Retention, Since, Snapshot, Store, StoreError};
+use crate::store::{Batch, News, Retention, Since, Snapshot, Store, StoreError};
 use crate::unserved::Unserved;
 
 /// How often the store is asked even though its doorbell did not ring.
@@ -165,25 +165,46 @@ impl Feed {
         loop {
             let number = self.looks_begun.fetch_add(1, Ordering::AcqRel) + 1;
             let began = Instant::now();
-            let pause = match outlive(self.look_now()).await {
+            match outlive(self.look_now()).await {
                 Ok(()) => {
                     self.confirm(number, began);
                     retry.reset();
-                    SAFETY_POLL
+                    self.rest().await;
                 }
                 Err(error) => {
                     self.suspect(&error);
                     // A doorbell would cut the pause short, again and again.
                     sleep(retry.next()).await;
-                    Duration::ZERO
                 }
-            };
-            tokio::select! {
-                () = self.store.rung() => {}
-                () = self.look.notified() => {}
-                () = sleep(pause) => {}
             }
         }
+    }
+
+    /// Waits until the store is to be asked, and publishes meanwhile what it tells by itself.
+    async fn rest(&self) {
+        let mut poll = pin!(sleep(SAFETY_POLL));
+        loop {
+            tokio::select! {
+                () = self.store.rung() => {
+                    if !outlive(async { Ok(self.take_news()) }).await.unwrap_or(false) {
+                        return;
+                    }
+                }
+                () = self.look.notified() => return,
+                () = &mut poll => return,
+            }
+        }
+    }
+
+    /// Publishes what the store told, if that is what comes next. It is no look: what others wrote since is not in it.
+    fn take_news(&self) -> bool {
+        let state = self.state.load_full();
+        let news = self.store.news().filter(|news| news.after == *state.position());
+        let Some(News { batch, .. }) = news else { return false };
+        self.advance(&state, batch);
+        // For those who wait until the state holds what they wrote.
+        self.looked.send_modify(|_| {});
+        true
     }
 
     /// Looks at the store once, and publishes what is new there; [`run`](Self::run) does so again and again. Not

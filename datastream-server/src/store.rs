@@ -130,6 +130,13 @@ pub trait Store: Send + Sync + 'static {
     /// may be missed (the caller also looks by the clock). Cancel safe: a ring that nobody waited for is kept.
     async fn rung(&self);
 
+    /// What it rang for, where the store has that at hand: it spares the caller [`changes`](Store::changes), and the way
+    /// there. Told once, and good only for who stands at [`News::after`]; all others ask. What others wrote since need not be
+    /// in it, so that it proves nothing of what the store holds now.
+    fn news(&self) -> Option<News> {
+        None
+    }
+
     /// Whether what this store reads is the truth. A replica, or a clone of a remote that is out of reach, may
     /// lag behind it, and then a position above its head proves nothing.
     fn authoritative(&self) -> bool {
@@ -221,6 +228,15 @@ pub struct Batch {
     /// The changes, ascending. Of a key that changed several times the latest is enough; earlier ones may come
     /// before it.
     pub changes: Vec<Change>,
+}
+
+/// What a store tells without being asked.
+#[derive(Clone, Debug)]
+pub struct News {
+    /// Where the store stood before.
+    pub after: Position,
+    /// All that came after that, up to its position.
+    pub batch: Batch,
 }
 
 /// One change of one key.

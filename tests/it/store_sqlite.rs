@@ -3,6 +3,7 @@
 
 mod adopted;
 mod foreign;
+mod news;
 mod open;
 mod reconciled;
 mod replaced;

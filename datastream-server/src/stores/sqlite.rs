@@ -47,8 +47,8 @@ use self::target::Target;
 use self::writer::Writer;
 use super::sweep::Sweep;
 use crate::store::{
-    Action, Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError,
-    Usage,
+    Action, Commit, CommitError, HistoryPage, HistoryQuery, News, Retention, Since, Snapshot, Store,
+    StoreError, Usage,
 };
 
 /// How a file is served.
@@ -287,6 +287,11 @@ impl Store for SqliteStore {
 
     async fn rung(&self) {
         self.bell.rung().await;
+    }
+
+    /// What its last transaction wrote, with what others wrote before that.
+    fn news(&self) -> Option<News> {
+        self.bell.news()
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) enum Happening {
     StoreSlow,
     /// Its doorbell was not heard.
     BellLost,
+    /// It told of a commit without being asked.
+    Told,
     /// A commit was made, and its answer lost.
     AnswerLost,
     /// The store forgot a deletion.
@@ -75,7 +77,7 @@ pub(super) enum Happening {
 use Happening::*;
 
 impl Happening {
-    pub(super) const ALL: [Self; 32] = [
+    pub(super) const ALL: [Self; 33] = [
         Partition,
         OneWay,
         Hold,
@@ -89,6 +91,7 @@ impl Happening {
         StoreOut,
         StoreSlow,
         BellLost,
+        Told,
         AnswerLost,
         Compaction,
         Restore,

@@ -1,12 +1,13 @@
-//! The store of the model, some way off: what it is asked takes time, and an answer may be lost.
+//! The store of the model, some way off: what it is asked takes time, and an answer may be lost. Of its own commits it
+//! tells half.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use datastream::position::Position;
-use datastream_server::store::{Commit, CommitError, Retention, Since, Snapshot, Store, StoreError};
+use datastream_server::store::{Commit, CommitError, News, Retention, Since, Snapshot, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -18,12 +19,26 @@ pub(super) struct DistantStore {
     store: ModelStore,
     stage: Arc<Stage>,
     bell: Arc<Notify>,
+    news: Mutex<Option<News>>,
 }
 
 impl DistantStore {
     pub(super) fn new(stage: &Arc<Stage>, role: Role) -> Self {
         let store = ModelStore { world: stage.world.clone(), role };
-        Self { store, stage: stage.clone(), bell: stage.bell() }
+        Self { store, stage: stage.clone(), bell: stage.bell(), news: Mutex::default() }
+    }
+
+    /// Where the store stands, if it can be asked.
+    async fn position(&self) -> Option<Position> {
+        self.store.load().await.ok().map(|snapshot| snapshot.position)
+    }
+
+    /// Keeps what came after a position. Nothing comes between this and the commit: neither of them waits.
+    async fn tell(&self, after: Option<Position>) {
+        let Some(after) = after.filter(|_| fastrand::bool()) else { return };
+        if let Ok(Since::Changes(batch)) = self.store.changes(&after).await {
+            *self.news.lock().unwrap_or_else(PoisonError::into_inner) = Some(News { after, batch });
+        }
     }
 
     async fn travel(&self) {
@@ -53,7 +68,9 @@ impl Store for DistantStore {
 
     async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
         self.travel().await;
+        let before = self.position().await;
         let made = self.store.commit(commit).await;
+        self.tell(before).await;
         self.stage
             .note(|| format!("the store commits {:?}", made.as_ref().map(|position| position.revision)));
         let made = made?;
@@ -76,6 +93,11 @@ impl Store for DistantStore {
 
     async fn rung(&self) {
         self.bell.notified().await;
+    }
+
+    fn news(&self) -> Option<News> {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner).take();
+        news.inspect(|_| self.stage.count(Happening::Told))
     }
 
     fn authoritative(&self) -> bool {

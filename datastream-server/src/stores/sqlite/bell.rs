@@ -5,17 +5,22 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use datastream::position::Position;
 use notify::event::{AccessKind, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use crate::store::News;
+
 /// Rings when the head is another than the one that it rang for last.
 #[derive(Debug, Default)]
 pub(super) struct Bell {
     rung_for: AtomicU64,
     notify: Notify,
+    /// What it rang for last, until that is taken.
+    news: Mutex<Option<News>>,
 }
 
 impl Bell {
@@ -24,6 +29,16 @@ impl Bell {
         if self.rung_for.swap(name(head), Ordering::Relaxed) != name(head) {
             self.notify.notify_one();
         }
+    }
+
+    /// Rings, and keeps what for. What nobody took before is lost: then it is asked for.
+    pub(super) fn tell(&self, head: &Position, news: Option<News>) {
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = news;
+        self.ring_for(head);
+    }
+
+    pub(super) fn news(&self) -> Option<News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Rings, whatever the head.

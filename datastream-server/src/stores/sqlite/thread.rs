@@ -16,6 +16,7 @@ use super::reconcile::{self, Comparison};
 use super::target::Target;
 use super::writer::{Chore, Job, Task, in_savepoint};
 use super::{history, open, table};
+use crate::store::{News, Since};
 
 /// The most work of one transaction, in pieces: with 512 the cost of making it durable is spread thin already.
 const GROUP: usize = 512;
@@ -24,6 +25,9 @@ const GROUP_BYTES: usize = 4 << 20;
 /// How many pieces are done each by itself after a transaction was refused as a whole, so that the one to blame harms
 /// no other.
 const ALONE: usize = GROUP;
+
+/// How many changes are told at most. More are to be asked for, while this thread goes on.
+const NEWS: u64 = 2 * GROUP as u64;
 
 /// What the thread owns.
 pub(super) struct Thread {
@@ -208,7 +212,7 @@ impl Thread {
     }
 
     fn finish(&mut self) -> Result<(), Failed> {
-        let head = history::newest(&self.connection)?;
+        let (head, news) = self.news()?;
         let schema = schema(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         let Sight { is_moved, written } = self.target.place.look();
@@ -216,9 +220,24 @@ impl Thread {
             return Err(self.target.leave());
         }
         self.target.transactions.fetch_add(1, Ordering::Relaxed);
-        self.target.bell.ring_for(&head);
+        self.target.bell.tell(&head, news);
         self.known = Known { schema, written, head };
         Ok(())
+    }
+
+    /// The head, and what came since the last transaction, if that is not much: it is read before the end of the
+    /// transaction, while nobody else writes and all of it is in memory.
+    fn news(&self) -> Result<(Position, Option<News>), Error> {
+        let head = history::newest(&self.connection)?;
+        let after = &self.known.head;
+        if !(1..=NEWS).contains(&head.revision.saturating_sub(after.revision)) {
+            return Ok((head, None));
+        }
+        let news = match history::since(&self.connection, after)? {
+            Since::Changes(batch) => Some(News { after: after.clone(), batch }),
+            Since::Replaced => None,
+        };
+        Ok((head, news))
     }
 
     /// When all of it is in the file, a copy of the file is a copy of the store, and another file that is put in its
