@@ -93,7 +93,8 @@ async fn feed(file: &File, told: fn(News) -> News) -> (Arc<Feed>, Arc<Asked>) {
 /// Pushes, and waits until the feed holds that. Returns how often the store was asked for it.
 async fn push(feed: &Feed, store: &Asked, value: &str) -> u64 {
     let asked = store.times.load(Ordering::Relaxed);
-    let made = store.commit(Commit::one(Operation::put("ours", "int", value.to_owned()))).await.expect("a commit");
+    let made =
+        store.commit(Commit::one(Operation::put("ours", "int", value.to_owned()))).await.expect("a commit");
     assert!(feed.reach(made.revision, DEADLINE).await);
     let held = feed.state().get("ours").map(|entry| entry.revision);
     assert_eq!(held, Some(made.revision));
