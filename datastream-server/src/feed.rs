@@ -1,6 +1,6 @@
 //! The one task that advances the state.
 //!
-//! It waits for the store's doorbell, asks what changed, marks the subscribers whom that touches, publishes the
+//! It waits for the store's doorbell, asks what changed unless the store told, marks the subscribers whom that touches, publishes the
 //! next version of the state, and rings those whom it marked. It never waits for a subscriber.
 
 use std::panic::AssertUnwindSafe;
@@ -43,7 +43,7 @@ pub struct Feed {
     /// Asks the task to look at the store now.
     look: Notify,
     looks_begun: AtomicU64,
-    /// The number of the last look that ended well.
+    /// The number of the last look that ended well. Whoever waits is also woken when the store told something.
     looked: watch::Sender<u64>,
     confirmed: Mutex<Confirmed>,
     woken: AtomicU64,
@@ -186,6 +186,7 @@ impl Feed {
         loop {
             tokio::select! {
                 () = self.store.rung() => {
+                    // After a panic the look that follows says whether the store works.
                     if !outlive(async { Ok(self.take_news()) }).await.unwrap_or(false) {
                         return;
                     }

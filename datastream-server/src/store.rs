@@ -131,8 +131,9 @@ pub trait Store: Send + Sync + 'static {
     async fn rung(&self);
 
     /// What it rang for, where the store has that at hand: it spares the caller [`changes`](Store::changes), and the way
-    /// there. Told once, and good only for who stands at [`News::after`]; all others ask. What others wrote since need not be
-    /// in it, so that it proves nothing of what the store holds now.
+    /// there. `None` where any of the rings since the last call was for something else. Told once, and good only for who
+    /// stands at [`News::after`]; all others ask. What others wrote since need not be in it, so that it proves nothing of what
+    /// the store holds now.
     fn news(&self) -> Option<News> {
         None
     }

@@ -197,6 +197,8 @@ impl Open {
         let failed = |error: error::Failed| OpenError::Other { path: path.to_owned(), source: error.into() };
         let head = history::newest(&opened.writer).map_err(|error| OpenError::of(path, error))?;
         bell.ring_for(&head);
+        // What was told is of the file before.
+        bell.ring();
         let place = Arc::new(opened.lock.place(path, &opened.path));
         let target = Arc::new(Target::new(
             options.table.clone(),
@@ -289,7 +291,7 @@ impl Store for SqliteStore {
         self.bell.rung().await;
     }
 
-    /// What its last transaction wrote, with what others wrote before that.
+    /// What its last transaction wrote, with what others wrote before that, unless it is much.
     fn news(&self) -> Option<News> {
         self.bell.news()
     }

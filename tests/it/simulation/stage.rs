@@ -16,6 +16,8 @@ pub(super) struct Stage {
     pub(super) has_replica: bool,
     notes: Mutex<Notes>,
     bells: Mutex<Vec<Weak<Notify>>>,
+    /// How often they were rung.
+    pub(super) rings: AtomicU64,
     /// For how many milliseconds the store takes to answer, at most.
     pub(super) slowness: AtomicU64,
     /// Of how many commits one is made and its answer lost; 0: of none.
@@ -48,6 +50,7 @@ impl Stage {
             has_replica,
             notes: Mutex::new(notes),
             bells: Mutex::default(),
+            rings: AtomicU64::new(0),
             slowness: AtomicU64::new(1),
             forgetfulness: AtomicU64::new(0),
             is_deaf: false.into(),
@@ -107,6 +110,7 @@ impl Stage {
         if self.is_deaf.load(Ordering::Relaxed) {
             return self.count(Happening::BellLost);
         }
+        self.rings.fetch_add(1, Ordering::Relaxed);
         let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
         bells.retain(|bell| bell.upgrade().is_some());
         bells.iter().filter_map(Weak::upgrade).for_each(|bell| bell.notify_one());

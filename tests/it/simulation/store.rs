@@ -2,7 +2,7 @@
 //! tells half.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,13 +19,21 @@ pub(super) struct DistantStore {
     store: ModelStore,
     stage: Arc<Stage>,
     bell: Arc<Notify>,
-    news: Mutex<Option<News>>,
+    told: Mutex<Told>,
+}
+
+/// What the bell is said to ring for.
+#[derive(Default)]
+struct Told {
+    news: Option<News>,
+    /// How often it had rung when somebody last heard what for.
+    heard: u64,
 }
 
 impl DistantStore {
     pub(super) fn new(stage: &Arc<Stage>, role: Role) -> Self {
         let store = ModelStore { world: stage.world.clone(), role };
-        Self { store, stage: stage.clone(), bell: stage.bell(), news: Mutex::default() }
+        Self { store, stage: stage.clone(), bell: stage.bell(), told: Mutex::default() }
     }
 
     /// Where the store stands, if it can be asked.
@@ -37,7 +45,7 @@ impl DistantStore {
     async fn tell(&self, after: Option<Position>) {
         let Some(after) = after.filter(|_| fastrand::bool()) else { return };
         if let Ok(Since::Changes(batch)) = self.store.changes(&after).await {
-            *self.news.lock().unwrap_or_else(PoisonError::into_inner) = Some(News { after, batch });
+            self.told().news = Some(News { after, batch });
         }
     }
 
@@ -46,6 +54,10 @@ impl DistantStore {
         if millis > 0 {
             sleep(Duration::from_millis(millis)).await;
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_answer_lost(&self) -> bool {
@@ -70,7 +82,8 @@ impl Store for DistantStore {
         self.travel().await;
         let before = self.position().await;
         let made = self.store.commit(commit).await;
-        self.tell(before).await;
+        let moved = before.filter(|before| made.as_ref().is_ok_and(|made| made.revision > before.revision));
+        self.tell(moved).await;
         self.stage
             .note(|| format!("the store commits {:?}", made.as_ref().map(|position| position.revision)));
         let made = made?;
@@ -95,8 +108,11 @@ impl Store for DistantStore {
         self.bell.notified().await;
     }
 
+    /// Of one ring alone: of two, the other was for something else.
     fn news(&self) -> Option<News> {
-        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (rings, mut told) = (self.stage.rings.load(Ordering::Relaxed), self.told());
+        let is_one = rings == std::mem::replace(&mut told.heard, rings) + 1;
+        let news = told.news.take().filter(|_| is_one);
         news.inspect(|_| self.stage.count(Happening::Told))
     }
 

@@ -11,20 +11,77 @@ use datastream_server::store::{
 };
 use datastream_server::stores::sqlite::SqliteStore;
 
+use super::reconciled::until;
 use super::{DEADLINE, File, changes, commit, head, told};
 
 #[tokio::test]
 async fn news_are_what_changes_would_say() {
     let file = File::new();
+    let (store, foreign) = (file.store(), file.foreign());
+    for value in 0..100 {
+        let before = head(&store).await;
+        let _ = store.news();
+        let theirs = "INSERT OR REPLACE INTO data (key, value) VALUES ('theirs', ?1)";
+        foreign.execute(theirs, [value]).expect("a write");
+        let operations = [Operation::put("ours", "int", value.to_string()), Operation::delete("theirs")];
+        let after = commit(&store, operations).await;
+        // Where the reader was quicker, it rang for the foreign write, and only a look says what that was.
+        let Some(News { after: from, batch }) = store.news() else { continue };
+        let asked = changes(&store, &before).await;
+        assert_eq!((&from, &batch.position), (&before, &after));
+        assert_eq!((batch.positions, batch.changes), (asked.positions, asked.changes));
+        assert!(store.news().is_none(), "it is told once");
+        return;
+    }
+    panic!("it never told of its commits");
+}
+
+/// Commits, and hears what that rings for.
+async fn next(store: &SqliteStore) -> Option<News> {
+    commit(store, [Operation::delete("ours")]).await;
+    let _ = store.news();
+    commit(store, [Operation::put("ours", "int", "2")]).await;
+    store.news()
+}
+
+/// Rings that nobody heard yet are one.
+#[tokio::test]
+async fn what_others_wrote_since_is_looked_for() {
+    let file = File::new();
     let store = file.store();
-    let before = head(&store).await;
+    commit(&store, [Operation::put("ours", "int", "1")]).await;
+    store.rung().await;
     file.foreign().execute("INSERT INTO data (key, value) VALUES ('theirs', 7)", []).expect("a write");
-    let after = commit(&store, [Operation::put("ours", "int", "1"), Operation::delete("theirs")]).await;
-    let News { after: from, batch } = store.news().expect("it tells of its commit");
-    let asked = changes(&store, &before).await;
-    assert_eq!((&from, &batch.position), (&before, &after));
-    assert_eq!((batch.positions, batch.changes, batch.compacted_to), (asked.positions, asked.changes, 0));
-    assert!(store.news().is_none(), "it is told once");
+    store.rung().await;
+    assert!(store.news().is_none(), "it rang for them as well");
+    until("it tells of a commit again", async || next(&store).await, Option::is_some).await;
+}
+
+/// What others left in the log is no reason to refuse a push.
+#[tokio::test]
+async fn what_cannot_be_read_is_not_told() {
+    let file = File::new();
+    let store = file.store();
+    let script = "INSERT INTO data (key, value) VALUES ('theirs', 7);
+        UPDATE datastream_log SET value = 'no blob' WHERE key = 'theirs'";
+    file.foreign().execute_batch(script).expect("a write");
+    commit(&store, [Operation::put("ours", "int", "1")]).await;
+    assert!(store.news().is_none());
+}
+
+/// The end of a transaction is what makes it durable, and it may fail.
+#[tokio::test]
+async fn what_was_not_made_is_not_told() {
+    let file = File::new();
+    let script = "CREATE TABLE owners (key TEXT PRIMARY KEY);
+        CREATE TABLE data (key TEXT PRIMARY KEY REFERENCES owners (key) DEFERRABLE INITIALLY DEFERRED,
+          value BLOB, value_type TEXT, updated_at DATETIME)";
+    file.foreign().execute_batch(script).expect("tables");
+    let store = file.store();
+    let _ = store.news();
+    let put = Commit::one(Operation::put("nobody's", "int", "1"));
+    assert!(store.commit(put).await.is_err(), "the key refers to nothing");
+    assert!(store.news().is_none());
 }
 
 /// Who would read them holds up the writer.
@@ -37,8 +94,8 @@ async fn much_that_others_wrote_is_not_told() {
     file.foreign().execute(rows, []).expect("a write");
     commit(&store, [Operation::put("ours", "int", "1")]).await;
     assert!(store.news().is_none());
-    commit(&store, [Operation::put("ours", "int", "2")]).await;
-    let news = store.news().expect("it tells of the next commit");
+    let news = until("it tells of the next commit", async || next(&store).await, Option::is_some).await;
+    let news = news.expect("it does");
     assert_eq!(told(&news.batch.changes), [("ours", Some(("int", &b"2"[..])))]);
 }
 

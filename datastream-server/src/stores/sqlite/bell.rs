@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use datastream::position::Position;
 use notify::event::{AccessKind, EventKind};
@@ -19,31 +19,55 @@ use crate::store::News;
 pub(super) struct Bell {
     rung_for: AtomicU64,
     notify: Notify,
-    /// What it rang for last, until that is taken.
-    news: Mutex<Option<News>>,
+    told: Mutex<Told>,
+}
+
+/// What whoever hears the bell is told. Rings that nobody heard yet are one, so this is of all of them.
+#[derive(Debug, Default)]
+struct Told {
+    news: Option<News>,
+    /// Whether one of them was for something else than `news`: then only a look says what.
+    must_look: bool,
 }
 
 impl Bell {
     pub(super) fn ring_for(&self, head: &Position) {
-        // Only the change counts; nothing else is published by this word.
-        if self.rung_for.swap(name(head), Ordering::Relaxed) != name(head) {
+        if self.is_new(head) {
+            self.ring();
+        }
+    }
+
+    /// Rings for what a transaction of ours wrote. What was told before and not heard is lost: then it is asked for.
+    pub(super) fn tell(&self, news: News) {
+        let head = news.batch.position.clone();
+        let mut told = self.told();
+        let old = told.news.replace(news);
+        drop(told);
+        drop(old);
+        if self.is_new(&head) {
             self.notify.notify_one();
         }
     }
 
-    /// Rings, and keeps what for. What nobody took before is lost: then it is asked for.
-    pub(super) fn tell(&self, head: &Position, news: Option<News>) {
-        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = news;
-        self.ring_for(head);
-    }
-
+    /// What it rang for, if a look can say no more.
     pub(super) fn news(&self) -> Option<News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let Told { news, must_look } = std::mem::take(&mut *self.told());
+        news.filter(|_| !must_look)
     }
 
-    /// Rings, whatever the head.
+    /// Rings for what only a look can say, whatever the head.
     pub(super) fn ring(&self) {
+        self.told().must_look = true;
         self.notify.notify_one();
+    }
+
+    fn is_new(&self, head: &Position) -> bool {
+        // Only the change counts; nothing else is published by this word.
+        self.rung_for.swap(name(head), Ordering::Relaxed) != name(head)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn rung(&self) {

@@ -126,29 +126,44 @@ pub(super) fn snapshot(connection: &Connection) -> Result<Snapshot> {
 }
 
 pub(super) fn since(connection: &Connection, after: &Position) -> Result<Since> {
+    // There cannot be more than that.
+    Ok(since_within(connection, after, usize::MAX)?.unwrap_or(Since::Replaced))
+}
+
+/// The same; `None` where the values have more bytes than `most`, of which about that many are read.
+pub(super) fn since_within(connection: &Connection, after: &Position, most: usize) -> Result<Option<Since>> {
     let head = head(connection)?;
     let (mut positions, mut changes) = (Vec::new(), Vec::new());
     if head.position != *after {
         let kept = position_at(connection, after.revision)?;
         if after.revision < head.compacted_to || after.token.is_empty() || kept != *after {
-            return Ok(Since::Replaced);
+            return Ok(Some(Since::Replaced));
         }
         positions = positions_after(connection, &head, after.revision)?;
-        changes = changes_after(connection, after.revision)?;
+        let Some(found) = changes_after(connection, after.revision, most)? else { return Ok(None) };
+        changes = found;
     }
     let (position, compacted_to) = (head.position, head.compacted_to);
-    Ok(Since::Changes(Batch { position, compacted_to, positions, changes }))
+    Ok(Some(Since::Changes(Batch { position, compacted_to, positions, changes })))
 }
 
 /// To the end, never a part: what one transaction wrote must be seen together.
-fn changes_after(connection: &Connection, revision: u64) -> Result<Vec<Change>> {
+fn changes_after(connection: &Connection, revision: u64, most: usize) -> Result<Option<Vec<Change>>> {
     let mut query = connection.prepare_cached(
         "SELECT key, revision, CAST(round(unixepoch(time, 'subsec') * 1000) AS INTEGER), type,
            CASE WHEN length(value) <= ?2 THEN value END, length(value)
          FROM datastream_log WHERE revision > ?1 AND key IS NOT NULL ORDER BY revision",
     )?;
-    let changes = query.query_map([revision.cast_signed(), LARGEST], change)?;
-    changes.collect()
+    let (mut changes, mut bytes) = (Vec::new(), 0);
+    for found in query.query_map([revision.cast_signed(), LARGEST], change)? {
+        let found = found?;
+        bytes += found.value.as_ref().map_or(0, |stored| stored.value.len());
+        if bytes > most {
+            return Ok(None);
+        }
+        changes.push(found);
+    }
+    Ok(Some(changes))
 }
 
 fn positions_after(connection: &Connection, head: &Head, revision: u64) -> Result<Vec<Position>> {

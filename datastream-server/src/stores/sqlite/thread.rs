@@ -26,7 +26,8 @@ const GROUP_BYTES: usize = 4 << 20;
 /// no other.
 const ALONE: usize = GROUP;
 
-/// How many changes are told at most. More are to be asked for, while this thread goes on.
+/// How many changes are told at most, and of no more bytes than a transaction of ours writes: others may have written any
+/// number, and nobody writes while they are read.
 const NEWS: u64 = 2 * GROUP as u64;
 
 /// What the thread owns.
@@ -212,7 +213,8 @@ impl Thread {
     }
 
     fn finish(&mut self) -> Result<(), Failed> {
-        let (head, news) = self.news()?;
+        let head = history::newest(&self.connection)?;
+        let news = self.news(&head);
         let schema = schema(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         let Sight { is_moved, written } = self.target.place.look();
@@ -220,24 +222,25 @@ impl Thread {
             return Err(self.target.leave());
         }
         self.target.transactions.fetch_add(1, Ordering::Relaxed);
-        self.target.bell.tell(&head, news);
+        match news {
+            Some(news) => self.target.bell.tell(news),
+            None => self.target.bell.ring_for(&head),
+        }
         self.known = Known { schema, written, head };
         Ok(())
     }
 
-    /// The head, and what came since the last transaction, if that is not much: it is read before the end of the
-    /// transaction, while nobody else writes and all of it is in memory.
-    fn news(&self) -> Result<(Position, Option<News>), Error> {
-        let head = history::newest(&self.connection)?;
+    /// What came since the last transaction, if that is not much. It is read before the end of this one, while what it
+    /// wrote is in memory. Whatever speaks against that is no reason to refuse a commit: then it is asked for.
+    fn news(&self, head: &Position) -> Option<News> {
         let after = &self.known.head;
         if !(1..=NEWS).contains(&head.revision.saturating_sub(after.revision)) {
-            return Ok((head, None));
+            return None;
         }
-        let news = match history::since(&self.connection, after)? {
-            Since::Changes(batch) => Some(News { after: after.clone(), batch }),
-            Since::Replaced => None,
-        };
-        Ok((head, news))
+        match history::since_within(&self.connection, after, GROUP_BYTES) {
+            Ok(Some(Since::Changes(batch))) => Some(News { after: after.clone(), batch }),
+            _ => None,
+        }
     }
 
     /// When all of it is in the file, a copy of the file is a copy of the store, and another file that is put in its
