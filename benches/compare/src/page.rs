@@ -28,6 +28,8 @@ Differences below a quarter mean little. The plots are of the tables below them,
 pub struct Page {
     path: PathBuf,
     sections: Vec<(&'static str, String)>,
+    /// What is measured, as git names it before the page itself is a change.
+    commit: String,
 }
 
 impl Page {
@@ -41,7 +43,7 @@ impl Page {
                 ALL.iter().find(|part| part.name == name).map(|part| (part.name, section.to_owned())),
             );
         }
-        Ok(Self { path, sections })
+        Ok(Self { path, sections, commit: said("git", &["describe", "--always", "--dirty"]) })
     }
 
     /// Replaces the section of a part and its plot, and writes the page.
@@ -54,7 +56,7 @@ impl Page {
             part.name,
             part.title,
             part.name,
-            circumstances(),
+            circumstances(&self.commit),
             report.markdown()
         );
         self.sections.retain(|(name, _)| *name != part.name);
@@ -85,21 +87,22 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// What a program says.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned()).unwrap_or_default()
+}
+
 /// When, of which commit, on which machine, and how busy that was.
-fn circumstances() -> String {
-    let said = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output();
-        output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned()).unwrap_or_default()
-    };
+fn circumstances(commit: &str) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("a CPU");
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     format!(
-        "{}, commit {}; {cores} x {model}, Linux {}; load average after it {}",
+        "{}, commit {commit}; {cores} x {model}, Linux {}; load average after it {}",
         said("date", &["-u", "+%F"]),
-        said("git", &["describe", "--always", "--dirty"]),
         said("uname", &["-r"]),
         load.split(' ').next().unwrap_or_default()
     )
