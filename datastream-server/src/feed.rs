@@ -1,7 +1,7 @@
 //! The one task that advances the state.
 //!
-//! It waits for the store's doorbell, asks what changed unless the store told, marks the subscribers whom that touches, publishes the
-//! next version of the state, and rings those whom it marked. It never waits for a subscriber.
+//! It waits for the store's doorbell, asks what changed unless the store told, marks the subscribers whom that touches,
+//! publishes the next version of the state, and rings those whom it marked. It never waits for a subscriber.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;

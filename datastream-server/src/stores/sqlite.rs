@@ -197,7 +197,7 @@ impl Open {
         let failed = |error: error::Failed| OpenError::Other { path: path.to_owned(), source: error.into() };
         let head = history::newest(&opened.writer).map_err(|error| OpenError::of(path, error))?;
         bell.ring_for(&head);
-        // What was told is of the file before.
+        // Whatever the head: what was told is of the file before.
         bell.ring();
         let place = Arc::new(opened.lock.place(path, &opened.path));
         let target = Arc::new(Target::new(

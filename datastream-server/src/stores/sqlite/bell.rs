@@ -31,6 +31,7 @@ struct Told {
 }
 
 impl Bell {
+    /// Rings where the head is new, for what only a look can say.
     pub(super) fn ring_for(&self, head: &Position) {
         if self.is_new(head) {
             self.ring();
