@@ -47,7 +47,8 @@ pub enum Bell {
     Spurious,
 }
 
-/// A store, in memory unless it is put around another, with faults and counters.
+/// A store, in memory unless it is put around another, with faults and counters. It tells nothing by itself, whatever
+/// the store inside does: what is new is to come by those calls that may fail.
 pub struct FaultyStore {
     inner: Mutex<Arc<dyn Store>>,
     replaced: Notify,

@@ -11,7 +11,8 @@ use datastream_server::store::{
 };
 use datastream_server::stores::sqlite::SqliteStore;
 
-use super::reconciled::until;
+use super::reconciled::{reaches, until};
+use super::replaced::{left_behind, put_in_place};
 use super::{DEADLINE, File, changes, commit, head, told};
 
 #[tokio::test]
@@ -84,19 +85,32 @@ async fn what_was_not_made_is_not_told() {
     assert!(store.news().is_none());
 }
 
+#[tokio::test]
+async fn of_a_file_that_is_no_more_nothing_is_told() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    let expected = put_in_place(&copy, &file);
+    assert!(reaches(&store, expected, &before).await);
+    assert!(store.news().is_none());
+}
+
 /// Who would read them holds up the writer.
 #[tokio::test]
 async fn much_that_others_wrote_is_not_told() {
-    let file = File::new();
-    let store = file.store();
-    let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+    let many_rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
         INSERT INTO data (key, value) SELECT 'theirs/' || i, i FROM n";
-    file.foreign().execute(rows, []).expect("a write");
-    commit(&store, [Operation::put("ours", "int", "1")]).await;
-    assert!(store.news().is_none());
-    let news = until("it tells of the next commit", async || next(&store).await, Option::is_some).await;
-    let news = news.expect("it does");
-    assert_eq!(told(&news.batch.changes), [("ours", Some(("int", &b"2"[..])))]);
+    let many_bytes = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5)
+        INSERT INTO data (key, value) SELECT 'theirs/' || i, zeroblob(1000000) FROM n";
+    for much in [many_rows, many_bytes] {
+        let file = File::new();
+        let store = file.store();
+        file.foreign().execute(much, []).expect("a write");
+        commit(&store, [Operation::put("ours", "int", "1")]).await;
+        assert!(store.news().is_none(), "{much}");
+        let news = until("it tells of the next commit", async || next(&store).await, Option::is_some).await;
+        let news = news.expect("it does");
+        assert_eq!(told(&news.batch.changes), [("ours", Some(("int", &b"2"[..])))]);
+    }
 }
 
 /// A store that counts how often it is asked, and tells what a test wants.
@@ -181,7 +195,17 @@ async fn what_is_told_of_another_position_is_asked_for() {
     }
 }
 
-/// Of what is told nothing says that it is all: here it is nothing at all.
+#[tokio::test]
+async fn a_store_that_panics_as_it_tells_is_asked() {
+    let file = File::new();
+    let (feed, store) = feed(&file, |_| panic!("the panic that a test asked for")).await;
+    for value in 1..=5 {
+        assert!(push(&feed, &store, &value.to_string()).await > 0);
+    }
+}
+
+/// Of what is told nothing says that it is all: here it is nothing at all. Both ring at about the same time, and which
+/// of them is heard first is chance: so many times.
 #[tokio::test]
 async fn to_catch_up_the_store_is_asked_whatever_it_told() {
     let file = File::new();
@@ -191,7 +215,10 @@ async fn to_catch_up_the_store_is_asked_whatever_it_told() {
         News { batch, ..news }
     };
     let (feed, store) = feed(&file, empty).await;
-    let made = store.commit(Commit::one(Operation::put("ours", "int", "1"))).await.expect("a commit");
-    assert!(feed.catch_up(DEADLINE).await);
-    assert!(feed.state().position().revision >= made.revision);
+    for value in 1..=50 {
+        let put = Operation::put("ours", "int", value.to_string());
+        let made = store.commit(Commit::one(put)).await.expect("a commit");
+        assert!(feed.catch_up(DEADLINE).await);
+        assert!(feed.state().position().revision >= made.revision);
+    }
 }

@@ -20,7 +20,7 @@ fn copy(file: &File) -> PathBuf {
 }
 
 /// A store whose copy is one commit behind it. Returns the copy, and where the store stands.
-async fn left_behind(file: &File) -> (SqliteStore, PathBuf, Position) {
+pub(super) async fn left_behind(file: &File) -> (SqliteStore, PathBuf, Position) {
     let store = file.store();
     commit(&store, [Operation::put("a", "int", "1"), Operation::put("b", "int", "2")]).await;
     let copy = copy(file);
@@ -30,7 +30,7 @@ async fn left_behind(file: &File) -> (SqliteStore, PathBuf, Position) {
 
 /// Moves the copy to where the file is. Returns its rows, read before: until the store has let go of the file before,
 /// SQLite would read the log of that one into this one.
-fn put_in_place(copy: &Path, file: &File) -> Vec<(String, Vec<u8>)> {
+pub(super) fn put_in_place(copy: &Path, file: &File) -> Vec<(String, Vec<u8>)> {
     let rows = rows(copy);
     std::fs::rename(copy, file.path()).expect("a move");
     rows
