@@ -3,12 +3,12 @@
 mod calls;
 mod news;
 mod runtime;
+mod watched;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use datastream::key::{Selector, shown};
 use datastream::proto::{CommitRequest, Data, DataRequest, HistoryRequest, ListCapabilitiesRequest};
 use datastream::proto::{DataResponse, HistoryResponse, ListCapabilitiesResponse, StatusResponse};
 use futures_util::future::BoxFuture;
@@ -24,8 +24,8 @@ pub(crate) use calls::{Reply, WriteReply};
 pub(crate) use runtime::{Place, block_on, own, start};
 
 use crate::cache::{Keeper, WriteError};
-use crate::cell::{AnyCell, not_ready, selector};
-use crate::error::{Disconnect, Unavailable};
+use crate::cell::AnyCell;
+use crate::error::Disconnect;
 use crate::expiry::{Expiries, Expiry};
 use crate::local::{self, Local};
 use crate::session::{Answer, Changed, Event, Input, Link, Output, Session, StreamId};
@@ -166,32 +166,6 @@ impl<T: Transport> Worker<T> {
         others.into_iter().for_each(|command| self.obey(command));
     }
 
-    /// A key that has got a handle again meanwhile stays.
-    fn unwatch(&mut self, mut keys: Vec<Arc<str>>) {
-        if keys.is_empty() {
-            return;
-        }
-        keys.retain(|key| self.shared.sweep(key) && self.session.wants(key));
-        if !keys.is_empty() {
-            self.step(Event::Unwatched(keys.iter().map(selector).collect()));
-            self.calls.unwatched(&self.session);
-        }
-        self.readmit();
-    }
-
-    /// Asks for what there is room for by now.
-    fn readmit(&mut self) {
-        let excess = std::mem::take(&mut self.excess);
-        let mut cells: Vec<_> = excess.iter().filter_map(Weak::upgrade).collect();
-        cells.retain(|cell| {
-            if self.session.wants(cell.key()) || self.session.has_room(cell.key()) {
-                cell.fail(not_ready(cell.key()));
-            }
-            self.watch(cell)
-        });
-        self.begin_with(&cells);
-    }
-
     fn obey(&mut self, command: Command) {
         match command {
             Command::Watch(cell) => self.watch_all(&[cell]),
@@ -219,50 +193,6 @@ impl<T: Transport> Worker<T> {
         self.show(Link::Lost(Arc::new(Disconnect::Closed)));
         self.settle(self.shared.started.elapsed());
         self.expiries.end(self.shared.started.elapsed());
-    }
-
-    fn watch_all(&mut self, cells: &[Weak<dyn AnyCell>]) {
-        let mut cells: Vec<_> = cells.iter().filter_map(Weak::upgrade).collect();
-        cells.retain(|cell| self.watch(cell));
-        self.begin_with(&cells);
-    }
-
-    /// Shows what is known of cells that are watched anew.
-    fn begin_with(&mut self, cells: &[Arc<dyn AnyCell>]) {
-        if cells.is_empty() {
-            return;
-        }
-        // The map first: what a file has of them is shown in the step after those that watch.
-        self.step(Event::Woken);
-        let applied = self.session.applied().clone();
-        let keys = cells.iter().flat_map(|cell| cell.followed());
-        let overridden: Vec<_> = keys.filter(|key| self.local.overlay.has(key)).collect();
-        if !overridden.is_empty() {
-            self.publish(&applied, &Changed::Keys(overridden));
-            self.settle(self.shared.started.elapsed());
-        }
-        let shown = self.overlaid(&applied);
-        cells.iter().for_each(|cell| cell.offer(&shown, &Changed::All));
-    }
-
-    /// Returns whether what the cell follows is watched now.
-    fn watch(&mut self, cell: &Arc<dyn AnyCell>) -> bool {
-        let key = cell.key();
-        // Parts have asked for their keys themselves, before.
-        if !cell.parts().is_empty() || self.session.wants(key) {
-            return true;
-        }
-        if !self.session.has_room(key) {
-            self.excess.push(Arc::downgrade(cell));
-            cell.fail(Unavailable::TooMany { key: shown(key).to_string() });
-            return false;
-        }
-        let entry = selector(key);
-        if matches!(entry, Selector::Key(_)) {
-            self.local.overlay.meet(key);
-        }
-        self.step(Event::Watched(entry));
-        true
     }
 
     /// A state with the overrides of what is watched.
