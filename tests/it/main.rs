@@ -42,6 +42,7 @@ mod durability;
 mod examples;
 mod failing_calls;
 mod faulty_store;
+mod feed_news;
 mod file_server;
 mod file_writer;
 mod found;

@@ -1,19 +1,11 @@
 //! What the store tells of its own commits spares a look, and hides nothing that others wrote.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use async_trait::async_trait;
-use datastream::position::Position;
-use datastream_server::feed::Feed;
-use datastream_server::store::{
-    Batch, Commit, CommitError, News, Operation, Retention, Since, Snapshot, Store, StoreError,
-};
+use datastream_server::store::{Commit, News, Operation, Store};
 use datastream_server::stores::sqlite::SqliteStore;
 
 use super::reconciled::{reaches, until};
 use super::replaced::{left_behind, put_in_place};
-use super::{DEADLINE, File, changes, commit, head, told};
+use super::{File, changes, commit, head, told};
 
 #[tokio::test]
 async fn news_are_what_changes_would_say() {
@@ -115,115 +107,5 @@ async fn much_that_others_wrote_is_not_told() {
         let news = until("it tells of the next commit", async || next(&store).await, Option::is_some).await;
         let news = news.expect("it does");
         assert_eq!(told(&news.batch.changes), [("ours", Some(("int", &b"2"[..])))]);
-    }
-}
-
-/// A store that counts how often it is asked, and tells what a test wants.
-struct Asked {
-    inner: SqliteStore,
-    times: AtomicU64,
-    told: fn(News) -> News,
-}
-
-#[async_trait]
-impl Store for Asked {
-    async fn load(&self) -> Result<Snapshot, StoreError> {
-        self.inner.load().await
-    }
-
-    async fn changes(&self, after: &Position) -> Result<Since, StoreError> {
-        self.times.fetch_add(1, Ordering::Relaxed);
-        self.inner.changes(after).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Position, CommitError> {
-        self.inner.commit(commit).await
-    }
-
-    async fn seed(&self, commit: Commit) -> Result<bool, CommitError> {
-        self.inner.seed(commit).await
-    }
-
-    async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
-        self.inner.compact(retention).await
-    }
-
-    async fn rung(&self) {
-        self.inner.rung().await;
-    }
-
-    fn news(&self) -> Option<News> {
-        self.inner.news().map(self.told)
-    }
-}
-
-/// A feed that has looked once and rests.
-async fn feed(file: &File, told: fn(News) -> News) -> (Arc<Feed>, Arc<Asked>) {
-    let store = Arc::new(Asked { inner: file.store(), times: AtomicU64::new(0), told });
-    let feed = Feed::start(store.clone(), Retention::default()).await.expect("a state");
-    tokio::spawn(feed.clone().run());
-    assert!(feed.catch_up(DEADLINE).await);
-    (feed, store)
-}
-
-/// Pushes, and waits until the feed holds that. Returns how often the store was asked for it.
-async fn push(feed: &Feed, store: &Asked, value: &str) -> u64 {
-    let asked = store.times.load(Ordering::Relaxed);
-    let made =
-        store.commit(Commit::one(Operation::put("ours", "int", value.to_owned()))).await.expect("a commit");
-    assert!(feed.reach(made.revision, DEADLINE).await);
-    let held = feed.state().get("ours").map(|entry| entry.revision);
-    assert_eq!(held, Some(made.revision));
-    store.times.load(Ordering::Relaxed) - asked
-}
-
-#[tokio::test]
-async fn the_state_takes_what_the_store_tells_and_does_not_ask() {
-    let file = File::new();
-    let (feed, store) = feed(&file, |news| news).await;
-    push(&feed, &store, "0").await;
-    let mut asked = 0;
-    for value in 1..=50 {
-        asked += push(&feed, &store, &value.to_string()).await;
-    }
-    // The look by the clock may fall among them.
-    assert!(asked <= 5, "it asked {asked} times for 50 pushes");
-}
-
-#[tokio::test]
-async fn what_is_told_of_another_position_is_asked_for() {
-    let file = File::new();
-    let elsewhere = |news: News| News { after: Position { revision: 1, token: "another".into() }, ..news };
-    let (feed, store) = feed(&file, elsewhere).await;
-    for value in 1..=5 {
-        assert!(push(&feed, &store, &value.to_string()).await > 0);
-    }
-}
-
-#[tokio::test]
-async fn a_store_that_panics_as_it_tells_is_asked() {
-    let file = File::new();
-    let (feed, store) = feed(&file, |_| panic!("the panic that a test asked for")).await;
-    for value in 1..=5 {
-        assert!(push(&feed, &store, &value.to_string()).await > 0);
-    }
-}
-
-/// Of what is told nothing says that it is all: here it is nothing at all. Both ring at about the same time, and which
-/// of them is heard first is chance: so many times.
-#[tokio::test]
-async fn to_catch_up_the_store_is_asked_whatever_it_told() {
-    let file = File::new();
-    let empty = |news: News| {
-        let batch =
-            Batch { position: news.after.clone(), positions: Vec::new(), changes: Vec::new(), ..news.batch };
-        News { batch, ..news }
-    };
-    let (feed, store) = feed(&file, empty).await;
-    for value in 1..=50 {
-        let put = Operation::put("ours", "int", value.to_string());
-        let made = store.commit(Commit::one(put)).await.expect("a commit");
-        assert!(feed.catch_up(DEADLINE).await);
-        assert!(feed.state().position().revision >= made.revision);
     }
 }
