@@ -44,6 +44,9 @@ struct Content {
 }
 
 /// Writes what a file is to hold, and of each key that `last_good` names its last good value.
+///
+/// What could not be read again is not written, since it would take the rest with it: a key outside the grammar, which a
+/// server may have below a prefix, and the revision of a value in a history that was left.
 #[must_use]
 pub fn encode(kept: &Kept, last_good: &LastGood) -> Vec<u8> {
     let state = &kept.state;
@@ -51,18 +54,20 @@ pub fn encode(kept: &Kept, last_good: &LastGood) -> Vec<u8> {
         server: kept.server.clone(),
         confirmed: Some(kept.confirmed.into()),
         position: state.position().map(Position::to_proto),
-        covered: state.covered().iter().map(|entry| entry.as_str().to_owned()).collect(),
-        values: state.entries().map(|(key, held)| data(key, held)).collect(),
+        covered: state.covered().iter().map(Selector::as_str).filter(is_entry).map(str::to_owned).collect(),
+        values: values(state).collect(),
         last_good: last_good
             .iter()
             .filter(|(key, _)| state.held(key).is_some())
             .map(|(k, v)| data(k, v))
             .collect(),
     };
-    let content = content.encode_to_vec();
-    let mut file = head(&content).into_bytes();
-    file.extend(content);
-    file
+    framed(&content.encode_to_vec())
+}
+
+/// The line for a message, and the message.
+pub(super) fn framed(content: &[u8]) -> Vec<u8> {
+    [first_line(content).as_bytes(), content].concat()
 }
 
 /// Reads a file whose values are to be shown with this origin.
@@ -78,7 +83,7 @@ pub fn decode(file: &[u8], origin: Origin) -> Result<Kept, Unfit> {
     Ok(Kept { server: content.server, confirmed, state: Arc::new(state) })
 }
 
-fn head(content: &[u8]) -> String {
+fn first_line(content: &[u8]) -> String {
     format!("{NAME} {VERSION} {} {:08x}\n", content.len(), crc32fast::hash(content))
 }
 
@@ -93,7 +98,20 @@ fn checked(file: &[u8]) -> Result<&[u8], Unfit> {
     }
     let end = start.iter().position(|byte| *byte == b'\n').ok_or(Unfit::Damaged)?;
     let (line, content) = file.split_at(end + 1);
-    if line == head(content).as_bytes() { Ok(content) } else { Err(Unfit::Damaged) }
+    if line == first_line(content).as_bytes() { Ok(content) } else { Err(Unfit::Damaged) }
+}
+
+fn values(state: &Snapshot) -> impl Iterator<Item = proto::Data> {
+    let is_placed = state.position().is_some();
+    let known = state.entries().filter(|(key, _)| key::check(key).is_ok());
+    known.map(move |(key, held)| {
+        let data = data(key, held);
+        if is_placed { data } else { proto::Data { revision: 0, ..data } }
+    })
+}
+
+fn is_entry(text: &&str) -> bool {
+    Selector::parse(text).is_ok()
 }
 
 fn read_state(content: &Content, origin: Origin) -> Result<Snapshot, &'static str> {

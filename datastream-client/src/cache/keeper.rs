@@ -14,6 +14,9 @@ use crate::cell::AnyCell;
 use crate::session::Changed;
 use crate::snapshot::{Held, Snapshot};
 
+/// The least time from a write that failed to the next.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Of those keys whose value not every handle could use: the last that every one did.
 pub type LastGood = BTreeMap<Arc<str>, Arc<Held>>;
 
@@ -30,7 +33,8 @@ pub(crate) struct Keeper {
     pending: Option<Arc<Entry>>,
     /// Whether that is worth a write of its own.
     is_due: bool,
-    not_before: Instant,
+    /// `None` is never.
+    not_before: Option<Instant>,
     running: Option<(Arc<Entry>, JoinHandle<io::Result<()>>)>,
     /// What the file holds.
     written: Option<Arc<Entry>>,
@@ -71,7 +75,7 @@ impl Keeper {
             last_good: LastGood::new(),
             pending: None,
             is_due: false,
-            not_before: Instant::now(),
+            not_before: Some(Instant::now()),
             running: None,
             written: None,
             is_failing: false,
@@ -119,7 +123,10 @@ impl Keeper {
             if !self.is_due {
                 return std::future::pending().await;
             }
-            sleep_until(self.not_before).await;
+            match self.not_before {
+                Some(at) => sleep_until(at).await,
+                None => return std::future::pending().await,
+            }
             self.start();
         }
     }
@@ -136,7 +143,7 @@ impl Keeper {
 
     fn start(&mut self) {
         self.is_due = false;
-        self.not_before = Instant::now() + self.interval;
+        self.not_before = Instant::now().checked_add(self.interval);
         if let Some(entry) = self.pending.take() {
             let (target, written) = (self.target.clone(), entry.clone());
             self.running = Some((entry, spawn_blocking(move || target.write(&written))));
@@ -164,6 +171,7 @@ impl Keeper {
             Ok(Err(_)) | Err(_) => {}
         }
         self.is_due = true;
+        self.not_before = self.not_before.map(|at| at.max(Instant::now() + RETRY));
         self.pending.get_or_insert(entry);
     }
 

@@ -73,7 +73,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The least time from one write of the [cache file](Self::cache_file) to the next. Default: 10 s.
+    /// The least time from one write of the [cache file](Self::cache_file) to the next; after one that failed at
+    /// least a second. Default: 10 s. With [`Duration::MAX`] the first state is written, and the last.
     pub fn cache_interval(mut self, interval: Duration) -> Self {
         self.wish.cache_interval = interval;
         self
