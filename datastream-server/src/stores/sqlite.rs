@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastream::position::Position;
-use tokio::sync::{RwLock, RwLockReadGuard};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 pub use detach::detach;
 pub use error::OpenError;
@@ -41,7 +41,7 @@ pub use error::OpenError;
 use self::bell::Bell;
 use self::commit::Forgotten;
 use self::file::{Lock, Log};
-use self::past::Past;
+use self::past::{ClosedOnDrop, Past};
 use self::reader::Reader;
 use self::target::Target;
 use self::writer::Writer;
@@ -101,16 +101,16 @@ pub struct SqliteStore {
     bell: Arc<Bell>,
     transactions: Arc<AtomicU64>,
     sweep: Sweep,
-    past: Past,
     /// `None` while the file cannot be opened.
-    open: RwLock<Option<Open>>,
+    open: Arc<RwLock<Option<Open>>>,
 }
 
 /// A file that is open.
 #[derive(Debug)]
 struct Open {
-    // In this order: the writer after the reader, since it brings the WAL into the file; then what is left of the WAL,
+    // In this order: the writer after all who read, since it brings the WAL into the file; then what is left of the WAL,
     // if the file is another; the lock last.
+    past: ClosedOnDrop,
     reader: Reader,
     writer: Writer,
     target: Arc<Target>,
@@ -145,8 +145,7 @@ impl SqliteStore {
             bell,
             transactions,
             sweep: Sweep::default(),
-            past: Past::default(),
-            open: RwLock::new(Some(open)),
+            open: Arc::new(RwLock::new(Some(open))),
         })
     }
 
@@ -157,31 +156,39 @@ impl SqliteStore {
     }
 
     /// The open file; what is at its path now, if that is another.
-    async fn current(&self) -> Result<RwLockReadGuard<'_, Option<Open>>, StoreError> {
-        let open = self.open.read().await;
-        if open.as_ref().is_some_and(|open| !open.target.place.is_left()) {
+    async fn current(&self) -> Result<OwnedRwLockReadGuard<Option<Open>>, StoreError> {
+        let open = self.open.clone().read_owned().await;
+        if is_current(&open) {
             return Ok(open);
         }
         drop(open);
-        let mut open = self.open.write().await;
-        if open.as_ref().is_none_or(|open| open.target.place.is_left()) {
-            if open.is_some() {
-                tracing::warn!(path = %self.path.display(), "the file is not the one that was opened: opening it anew");
-            }
-            *open = Some(self.reopen(open.take()).await?);
-            tracing::info!(path = %self.path.display(), "the file is served again");
+        let mut open = self.open.clone().write_owned().await;
+        if !is_current(&open) {
+            open = self.reopen(open).await?;
         }
         Ok(open.downgrade())
     }
 
-    async fn reopen(&self, old: Option<Open>) -> Result<Open, StoreError> {
+    /// Opens what is at the path now. A caller that goes away meanwhile takes nothing with it: the next one finds the
+    /// file open.
+    async fn reopen(&self, mut open: Opening) -> Result<Opening, StoreError> {
         let (path, options) = (self.path.clone(), self.options.clone());
         let (bell, transactions) = (self.bell.clone(), self.transactions.clone());
         let reopened = tokio::task::spawn_blocking(move || {
-            drop(old);
-            Open::new(&path, &options, &bell, &transactions, false)
+            if let Some(old) = open.take() {
+                tracing::warn!(path = %path.display(), "the file is not the one that was opened: opening it anew");
+                drop(old);
+            }
+            *open = Some(Open::new(&path, &options, &bell, &transactions, false)?);
+            tracing::info!(path = %path.display(), "the file is served again");
+            Ok::<_, OpenError>(open)
         });
         Ok(reopened.await.map_err(|panicked| StoreError::Unavailable(panicked.into()))??)
+    }
+
+    /// Reads of the past hold up no reopening: they end with the file.
+    async fn past(&self) -> Result<Arc<Past>, StoreError> {
+        Ok(opened(&*self.current().await?)?.past.0.clone())
     }
 }
 
@@ -210,7 +217,8 @@ impl Open {
         let writer = Writer::start(opened.writer, target.clone()).map_err(failed)?;
         let reader =
             Reader::start(opened.reader, &opened.path, target.clone(), writer.tasks()).map_err(failed)?;
-        Ok(Self { reader, writer, target, _log: place.log(), _lock: opened.lock })
+        let past = ClosedOnDrop(Arc::new(Past::of(opened.past)));
+        Ok(Self { past, reader, writer, target, _log: place.log(), _lock: opened.lock })
     }
 
     async fn read<T: Send + 'static>(
@@ -259,11 +267,11 @@ impl Store for SqliteStore {
 
     async fn history(&self, query: HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
         let page = move |connection: &_| past::page(connection, &query);
-        Ok(Some(self.past.read(self.path.clone(), page).await?))
+        Ok(Some(self.past().await?.read(page).await?))
     }
 
     async fn usage(&self) -> Result<Option<Usage>, StoreError> {
-        Ok(Some(self.past.read(self.path.clone(), past::usage).await?))
+        Ok(Some(self.past().await?.read(past::usage).await?))
     }
 
     fn kind(&self) -> &'static str {
@@ -295,6 +303,13 @@ impl Store for SqliteStore {
     fn news(&self) -> Option<News> {
         self.bell.news()
     }
+}
+
+/// The right to open the file anew.
+type Opening = OwnedRwLockWriteGuard<Option<Open>>;
+
+fn is_current(open: &Option<Open>) -> bool {
+    open.as_ref().is_some_and(|open| !open.target.place.is_left())
 }
 
 fn opened(open: &Option<Open>) -> Result<&Open, StoreError> {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use datastream::position::Position;
-use datastream_server::store::{Operation, Since, Store};
+use datastream_server::store::{HistoryQuery, Operation, Since, Store};
 use datastream_server::stores::sqlite::SqliteStore;
+use futures_util::FutureExt as _;
 use rusqlite::Connection;
 
 use super::reconciled::{reaches, rows, until};
@@ -159,6 +160,45 @@ async fn the_log_of_the_file_before_is_not_read_into_the_one_that_took_its_place
     let check = Connection::open(file.path())
         .and_then(|foreign| foreign.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)));
     assert_eq!(check.expect("a check"), "ok");
+}
+
+/// Nor by a question about the past that comes before the store has seen what happened.
+#[tokio::test]
+async fn who_asks_for_the_past_reads_no_log_into_another_file() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    let reading = file.foreign();
+    reading.execute_batch("BEGIN; SELECT count(*) FROM data").expect("a read");
+    for value in 0..40 {
+        commit(&store, [Operation::put(&format!("only in the log/{value}"), "int", "1")]).await;
+    }
+    let expected = put_in_place(&copy, &file);
+    let everything = HistoryQuery { of: None, before: None, limit: 10, bytes: 1 << 20 };
+    // Of either file, or of none.
+    let _ = (store.usage().await, store.history(everything).await);
+    drop(reading);
+    assert!(reaches(&store, expected, &before).await);
+    let usage = store.usage().await.expect("it can be read").expect("it is known");
+    assert!(usage.changes < 40, "it is of the file that is served");
+}
+
+/// A call may be dropped at any time, and begins the opening of another file.
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_no_file_half_opened() {
+    for _ in 0..10 {
+        let file = File::new();
+        let (store, copy, before) = left_behind(&file).await;
+        let expected = put_in_place(&copy, &file);
+        let asked = async || {
+            let _ = store.load().now_or_never();
+            let said = store.changes(&before).await.map_err(|error| format!("{error:?}"));
+            let refused = said.as_ref().is_err_and(|error| error.contains("Served"));
+            assert!(!refused, "it is by this store that it is served: {said:?}");
+            said
+        };
+        let _ = until("it is opened", asked, |said| matches!(said, Ok(Since::Replaced))).await;
+        assert!(reaches(&store, expected, &before).await);
+    }
 }
 
 /// The store that is left brings its log into the file that was moved, wherever that is.

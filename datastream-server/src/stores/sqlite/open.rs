@@ -22,6 +22,7 @@ pub(super) const BUSY: Duration = Duration::from_secs(5);
 pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) reader: Connection,
+    pub(super) past: Connection,
     pub(super) path: PathBuf,
     pub(super) lock: Lock,
 }
@@ -50,10 +51,13 @@ pub(super) fn open(path: &Path, table: &str, create: bool) -> Result<Opened, Ope
         let _ = fs::remove_file(&path);
     }
     let writer = prepared?;
+    let read_only = || {
+        let connection = connect(&path)?;
+        connection.pragma_update(None, "query_only", true).map(|()| connection)
+    };
     let failed = |error| OpenError::of(&path, error);
-    let reader = connect(&path).map_err(failed)?;
-    reader.pragma_update(None, "query_only", true).map_err(failed)?;
-    Ok(Opened { writer, reader, path, lock })
+    let (reader, past) = (read_only().map_err(failed)?, read_only().map_err(failed)?);
+    Ok(Opened { writer, reader, past, path, lock })
 }
 
 /// The connection that writes, to a file that has what it needs. It is set up before it is switched to WAL mode: a

@@ -1,16 +1,19 @@
 //! Reading the history: what was, and how much of it is kept.
 //!
-//! That may take as long as there are changes, so each such read has a connection of its own, one after the other, and the
-//! thread that follows the file goes on meanwhile. One that nobody waits for any more is interrupted.
+//! That may take as long as there are changes, so such reads have a connection of their own, one after the other, and the
+//! thread that follows the file goes on meanwhile. One that nobody waits for any more is interrupted. The connection is
+//! opened and closed with the others: one to the path, opened later, may meet another file there, beside the log of
+//! the one that is served, which SQLite would read into it.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datastream::key::Selector;
-use rusqlite::{Connection, Error, InterruptHandle, Result, Row, params};
-use tokio::sync::{Semaphore, oneshot};
+use rusqlite::{Connection, InterruptHandle, Result, Row, params};
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, spawn_blocking};
 
 use super::history::{LARGEST, change, identity, token};
-use super::open;
 use crate::store::{HistoryPage, HistoryQuery, Logged, StoreError, Usage};
 use crate::stores::range::behind;
 
@@ -24,44 +27,77 @@ FROM datastream_log AS log
 WHERE log.revision < ?1 AND length(key) <= 512 AND coalesce(length(type), 0) <= 256";
 
 /// Reads that take their time, one at a time.
-#[derive(Debug)]
-pub(super) struct Past(Semaphore);
-
-impl Default for Past {
-    fn default() -> Self {
-        Self(Semaphore::new(1))
-    }
+pub(super) struct Past {
+    turns: Semaphore,
+    interrupt: InterruptHandle,
+    /// `None` once it is closed.
+    connection: Mutex<Option<Connection>>,
 }
 
 impl Past {
-    /// Runs `read` on the file at `path`, in one read transaction.
+    pub(super) fn of(connection: Connection) -> Self {
+        let interrupt = connection.get_interrupt_handle();
+        Self { turns: Semaphore::new(1), interrupt, connection: Mutex::new(Some(connection)) }
+    }
+
+    /// Runs `read` in one read transaction.
     pub(super) async fn read<T: Send + 'static>(
-        &self,
-        path: PathBuf,
+        self: Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> std::result::Result<T, StoreError> {
-        let _turn = self.0.acquire().await.map_err(|closed| StoreError::Unavailable(closed.into()))?;
-        let (begun, connected) = oneshot::channel();
-        let reading = tokio::task::spawn_blocking(move || {
-            let connection = open::connect(&path)?;
-            connection.pragma_update(None, "query_only", true)?;
-            if begun.send(connection.get_interrupt_handle()).is_err() {
-                return Err(Error::QueryReturnedNoRows); // Nobody waits any more.
-            }
-            let transaction = connection.unchecked_transaction()?;
-            read(&transaction)
+        let closed = || StoreError::Unavailable("the file is not open".into());
+        let _turn = self.turns.acquire().await.map_err(|_| closed())?;
+        let past = self.clone();
+        let reading = spawn_blocking(move || {
+            let connection = past.connection();
+            let Some(connection) = &*connection else { return Ok(None) };
+            let result = connection.unchecked_transaction().and_then(|transaction| read(&transaction));
+            connection.release_memory()?;
+            result.map(Some)
         });
-        let _interrupt = connected.await.ok().map(Interrupt);
-        Ok(reading.await.map_err(|panicked| StoreError::Unavailable(panicked.into()))??)
+        // It is dropped before the turn, so it meets no other read.
+        let _interrupt = Interrupt { past: &self, reading: reading.abort_handle() };
+        reading.await.map_err(|panicked| StoreError::Unavailable(panicked.into()))??.ok_or_else(closed)
+    }
+
+    /// Ends the read that is under way and closes the connection. Blocks for that long.
+    pub(super) fn close(&self) {
+        self.turns.close();
+        self.interrupt.interrupt();
+        drop(self.connection().take());
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends a read when it is dropped; one that is over is not concerned.
-struct Interrupt(InterruptHandle);
+/// Those who read may hold on to it for longer than the file is open; then it is closed all the same.
+#[derive(Debug)]
+pub(super) struct ClosedOnDrop(pub(super) Arc<Past>);
 
-impl Drop for Interrupt {
+impl Drop for ClosedOnDrop {
     fn drop(&mut self) {
-        self.0.interrupt();
+        self.0.close();
+    }
+}
+
+impl fmt::Debug for Past {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Past").finish_non_exhaustive()
+    }
+}
+
+/// Ends a read when it is dropped, or keeps it from beginning; one that is over is not concerned.
+struct Interrupt<'a> {
+    past: &'a Past,
+    reading: AbortHandle,
+}
+
+impl Drop for Interrupt<'_> {
+    fn drop(&mut self) {
+        self.past.interrupt.interrupt();
+        self.reading.abort();
     }
 }
 
