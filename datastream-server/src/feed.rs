@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use datastream::key::KeySet;
+use datastream::position::Position;
 use futures_util::FutureExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::registry::{self, Registry, Touch};
 use crate::retry::Pauses;
-use crate::state::State;
+use crate::state::{Standing, State};
 use crate::store::{Batch, News, Retention, Since, Snapshot, Store, StoreError};
 use crate::unserved::Unserved;
 
@@ -136,9 +137,19 @@ impl Feed {
         tokio::time::timeout(patience, looked.wait_for(|look| *look >= wanted)).await.is_ok()
     }
 
-    /// Waits until the state holds `revision`, which the store has. Returns false if that takes longer than
+    /// Waits until the state holds `position`, which the store has. Returns false if that takes longer than
     /// `patience`.
-    pub async fn reach(&self, revision: u64, patience: Duration) -> bool {
+    pub async fn reach(&self, position: &Position, patience: Duration) -> bool {
+        if !self.reach_revision(position.revision, patience).await {
+            return false;
+        }
+        // In the state of another history, which the store has left, the revision says nothing.
+        let is_held = position.token.is_empty() || self.state.load().judge(position) == Standing::Kept;
+        is_held || self.catch_up(patience).await
+    }
+
+    /// Waits until the state is at `revision` or above it. Returns false if that takes longer than `patience`.
+    pub async fn reach_revision(&self, revision: u64, patience: Duration) -> bool {
         let mut looked = self.looked.subscribe();
         let mut reached = pin!(looked.wait_for(|_| self.state.load().position().revision >= revision));
         if tokio::time::timeout(DOORBELL, &mut reached).await.is_ok() {

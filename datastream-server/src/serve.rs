@@ -57,7 +57,8 @@ pub enum ServeError {
 /// Then it accepts nothing more, tells each stream to go and when to come back, lets calls finish, and returns
 /// after at most [`Config::drain_limit`]. A connection whose peer does not react is left to end by itself.
 /// A connection that does not begin with HTTP/2 within 10 s is closed.
-/// Dropping the future stops the server at once; a push that was not answered is there whole or not at all.
+/// Dropping the future stops the server without a wait: it accepts nothing more, each stream is told to go, and the
+/// store is let go of with the last connection. A push that was not answered is there whole or not at all.
 ///
 /// # Errors
 ///
@@ -113,7 +114,8 @@ where
     tasks.spawn(feed.clone().run());
     tasks.spawn(feed.clone().compact());
 
-    let (drain, draining) = watch::channel(false);
+    let (tell, draining) = watch::channel(false);
+    let drain = Drain { tell, feed: feed.clone() };
     let common =
         Common { started: Instant::now(), stall_limit: config.stall_limit, draining: draining.clone() };
     let drain_limit = config.drain_limit;
@@ -125,8 +127,7 @@ where
         router.serve_with_incoming_shutdown(incoming.map_ok(|io| Gathered::new(Handshake::new(io))), stopped);
     let shutdown = async {
         shutdown.await;
-        drain.send_replace(true);
-        feed.ring_everybody();
+        drain.begin();
         sleep(drain_limit).await;
     };
     tokio::select! {
@@ -140,8 +141,27 @@ where
     }
 }
 
+/// Tells each stream to go, at the latest when it is dropped: connections are tasks of their own and outlive the server.
+struct Drain {
+    tell: watch::Sender<bool>,
+    feed: Arc<Feed>,
+}
+
+impl Drain {
+    fn begin(&self) {
+        self.tell.send_replace(true);
+        self.feed.ring_everybody();
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.begin();
+    }
+}
+
 async fn wait_for(mut draining: watch::Receiver<bool>) {
-    // Without its sender the server is being dropped.
+    // Without its sender the server is gone.
     let _ = draining.wait_for(|draining| *draining).await;
 }
 

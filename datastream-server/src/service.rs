@@ -191,7 +191,7 @@ pub(crate) async fn commit(
             return Err(convert::commit_failed(&error, field));
         }
     };
-    if !feed.reach(position.revision, PUBLISH_LIMIT).await {
+    if !feed.reach(&position, PUBLISH_LIMIT).await {
         return Err(convert::unavailable(
             "written, but not yet published: make the same call again to be sure",
         ));
@@ -204,7 +204,7 @@ async fn show_refusal(feed: &Feed, why: &Refused) {
     match why {
         Refused::Conflict { revision: 0 } | Refused::NotFound => _ = feed.catch_up(REFUSAL_LIMIT).await,
         Refused::Conflict { revision } | Refused::Exists { revision } => {
-            let _ = feed.reach(*revision, REFUSAL_LIMIT).await;
+            let _ = feed.reach_revision(*revision, REFUSAL_LIMIT).await;
         }
         _ => {}
     }

@@ -100,7 +100,7 @@ async fn asked(told: Told) -> Vec<u64> {
     for value in 1..=5 {
         let before = store.asked.load(Ordering::Relaxed);
         let made = store.put(value, feed.state().position().clone()).await;
-        assert!(feed.reach(made.revision, DEADLINE).await);
+        assert!(feed.reach(&made, DEADLINE).await);
         let held = feed.state().get("ours").map(|entry| entry.revision);
         assert_eq!(held, Some(made.revision));
         asked.push(store.asked.load(Ordering::Relaxed) - before);

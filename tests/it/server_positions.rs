@@ -163,3 +163,18 @@ fn what_a_position_above_the_head_proves_is_judged_when_it_is_met() {
         assert_eq!((is_reset, is_behind), (authoritative, !authoritative));
     }
 }
+
+/// In the state that is left revisions may be above those of what has taken its place.
+#[tokio::test]
+async fn a_push_into_another_history_is_answered_when_that_is_shown() {
+    let store = FaultyStore::new();
+    let server = TestServer::start_with(store.clone(), Config::default());
+    (1..=3).for_each(|value| server.set("a", value));
+    let wire = Wire::to(&server.url()).await;
+    // To see the other history takes two calls, the push one.
+    store.delay_calls(Duration::from_millis(100));
+    store.replace();
+    wire.push_int("b", 1).await;
+    let shown = wire.sync(announced(["a", "b"])).await.data;
+    assert_eq!(shown.keys().collect::<Vec<_>>(), ["b"]);
+}

@@ -156,7 +156,7 @@ impl TestServer {
             let position = commit.await.expect("the store takes the commit");
             if let Some(feed) = feed {
                 // That a test keeps the store from being read is no fault of this value.
-                let _ = feed.reach(position.revision, PUBLISH_LIMIT).await;
+                let _ = feed.reach(&position, PUBLISH_LIMIT).await;
             }
         });
     }

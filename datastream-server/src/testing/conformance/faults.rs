@@ -64,10 +64,7 @@ impl Server {
             let chain = held.changes.iter().filter(|change| &*change.key == "chain");
             last = chain.map(|change| change.revision).max().expect("it was put");
             if reaches {
-                assert!(
-                    self.feed.reach(position.revision, DEADLINE).await,
-                    "the server sees what was committed"
-                );
+                assert!(self.feed.reach(&position, DEADLINE).await, "the server sees what was committed");
             }
         }
     }
