@@ -2,17 +2,21 @@
 //!
 //! The history begins with the process, so a server that was restarted tells its clients everything anew.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use datastream::position::Position;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::memory::{MemoryStore, Written};
 use crate::store::{
     Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError, Usage,
 };
+
+/// How long a reading may take before what is known counts as old, beside two intervals.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What can be read.
 #[async_trait]
@@ -32,9 +36,15 @@ pub(super) struct Polled {
 }
 
 struct Shared {
+    source: Box<dyn Source>,
+    interval: Duration,
     known: MemoryStore,
+    /// Held by the reading that is under way.
+    turn: tokio::sync::Mutex<()>,
     /// Why the last reading failed.
     failure: Mutex<Option<String>>,
+    /// When the last good reading began.
+    heard: Mutex<Instant>,
 }
 
 impl Polled {
@@ -46,14 +56,22 @@ impl Polled {
         kind: &'static str,
         why: String,
     ) -> Result<Self, StoreError> {
-        let shared = Arc::new(Shared { known: MemoryStore::new(), failure: Mutex::default() });
-        shared.known.mirror(source.read().await?);
+        let shared = Arc::new(Shared {
+            source: Box::new(source),
+            interval,
+            known: MemoryStore::new(),
+            turn: tokio::sync::Mutex::default(),
+            failure: Mutex::default(),
+            heard: Mutex::new(Instant::now()),
+        });
+        shared.look().await?;
         let polling = shared.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {
             loop {
                 tokio::time::sleep(interval).await;
-                polling.look(&source).await;
+                // It is told by `check` why it failed.
+                let _ = polling.look().await;
             }
         });
         Ok(Self { shared, kind, why, _task: task })
@@ -65,20 +83,20 @@ impl Polled {
 }
 
 impl Shared {
-    async fn look(&self, source: &impl Source) {
-        let failure = match source.read().await {
-            Ok(rows) => {
-                self.known.mirror(rows);
-                None
-            }
-            Err(error) => Some(crate::error_chain(&error)),
-        };
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    /// Reads the source once, after the reading that is under way.
+    async fn look(&self) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        let began = Instant::now();
+        let read = self.source.read().await;
+        *lock(&self.failure) = read.as_ref().err().map(|error| crate::error_chain(error));
+        self.known.mirror(read?);
+        *lock(&self.heard) = began;
+        Ok(())
     }
 
     /// What was read is old while reading fails.
     fn check(&self) -> Result<(), StoreError> {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failure = lock(&self.failure).clone();
         failure.map_or(Ok(()), |failure| Err(StoreError::Unavailable(failure.into())))
     }
 }
@@ -114,11 +132,74 @@ impl Store for Polled {
         self.kind
     }
 
+    async fn refresh(&self) -> Result<(), StoreError> {
+        self.shared.look().await
+    }
+
+    /// A reading that hangs is one that fails.
+    fn unheard_since(&self) -> Option<SystemTime> {
+        let age = lock(&self.shared.heard).elapsed();
+        let is_long = age > self.shared.interval.saturating_mul(2).saturating_add(PATIENCE);
+        is_long.then(|| SystemTime::now().checked_sub(age)).flatten()
+    }
+
     async fn compact(&self, retention: Retention) -> Result<u64, StoreError> {
         self.shared.known.compact(retention).await
     }
 
     async fn rung(&self) {
         self.shared.known.rung().await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read next; nothing hangs, and an error fails.
+    #[derive(Default)]
+    struct Scripted(Mutex<Option<Result<&'static str, ()>>>);
+
+    #[async_trait]
+    impl Source for Arc<Scripted> {
+        async fn read(&self) -> Result<Vec<Written>, StoreError> {
+            let next = *lock(&self.0);
+            let Some(next) = next else { return std::future::pending().await };
+            let key = next.map_err(|()| StoreError::Unavailable("as the test asked for".into()))?;
+            let value = Some(crate::store::Stored { value: "1".into(), value_type: "int".into() });
+            Ok(vec![Written { key: key.into(), value, too_large: None, time: None }])
+        }
+    }
+
+    async fn store(interval: Duration) -> (Arc<Scripted>, Polled) {
+        let source = Arc::new(Scripted(Mutex::new(Some(Ok("a")))));
+        let store = Polled::start(source.clone(), interval, "scripted", "it is scripted".into()).await;
+        (source, store.expect("it can be read"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_hangs_is_known_to_be_old() {
+        let (source, store) = store(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(store.unheard_since(), None);
+        *lock(&source.0) = None;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let since = store.unheard_since().expect("it hangs").elapsed().expect("it was before");
+        assert!((Duration::from_secs(58)..Duration::from_secs(63)).contains(&since), "{since:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refresh_reads_now_and_says_what_keeps_it_from_that() {
+        let (source, store) = store(Duration::from_secs(3600)).await;
+        *lock(&source.0) = Some(Ok("b"));
+        store.refresh().await.expect("it can be read");
+        let held = store.load().await.expect("it is in memory").changes;
+        assert!(held.iter().any(|change| &*change.key == "b" && change.value.is_some()));
+        *lock(&source.0) = Some(Err(()));
+        assert!(store.refresh().await.is_err());
     }
 }
