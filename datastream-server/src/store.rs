@@ -167,7 +167,8 @@ impl Default for Abilities {
 /// How long a store remembers what is no longer needed to know the present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// For how long a position can be resumed from. Default: one hour.
+    /// For how long a position can be resumed from after the next one came, which is as long as a client that held the newest
+    /// may be away. Default: one hour.
     pub positions: Duration,
     /// How many positions are kept at most. Default: 100,000 (about 10 MB of memory).
     pub max_positions: u64,

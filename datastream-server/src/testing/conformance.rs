@@ -173,6 +173,7 @@ pub const LAWS: &[Law] = laws! {
     }
     Store compaction {
         compaction_by_age_forgets_tombstones_and_positions
+        compaction_by_age_counts_from_when_the_next_position_came
         compaction_by_count_keeps_the_newest_positions
         compaction_forgets_requests
     }

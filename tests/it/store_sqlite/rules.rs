@@ -182,6 +182,37 @@ async fn a_deletion_that_the_table_ignores_is_refused() {
     assert!(matches!(refused, Err(CommitError::Refused { why: Refused::Rules, .. })), "{refused:?}");
 }
 
+/// It is no damage of the store, and nobody is told that it was written: the log would not have it.
+#[tokio::test]
+async fn a_push_that_a_trigger_turns_back_into_what_stands_is_refused() {
+    let file = File::new();
+    let store = file.store();
+    commit(&store, [Operation::put("b", "string", "first"), Operation::put("c", "int", "7")]).await;
+    file.foreign()
+        .execute_batch(
+            "CREATE TRIGGER normal AFTER UPDATE OF value ON data WHEN NEW.key = 'b' AND NEW.value <> upper(NEW.value)
+             BEGIN UPDATE data SET value = CAST(upper(NEW.value) AS BLOB) WHERE key = 'b'; END;
+             CREATE TRIGGER kept AFTER UPDATE OF value ON data WHEN NEW.key = 'c' AND NEW.value <> OLD.value
+             BEGIN UPDATE data SET value = OLD.value WHERE key = 'c'; END;",
+        )
+        .expect("triggers");
+    commit(&store, [Operation::put("b", "string", "x")]).await;
+    let stands = store.load().await.expect("load");
+    let b = || Operation::put("b", "string", "x");
+    let c = || Operation::put("c", "int", "8");
+    for (operations, turned_back) in
+        [(vec![b()], "b"), (vec![c()], "c"), (vec![Operation::put("d", "int", "1"), c()], "c")]
+    {
+        let refused = store.commit(Commit { operations, ..Commit::default() }).await;
+        let Err(CommitError::Refused { key, why: Refused::Rules }) = refused else {
+            panic!("{turned_back} was turned back: {refused:?}");
+        };
+        assert_eq!(key.as_deref(), Some(turned_back));
+    }
+    assert_eq!(store.load().await.expect("load").changes, stands.changes, "nothing of it is there");
+    commit(&store, [Operation::put("b", "string", "y")]).await;
+}
+
 /// The user's trigger writes another key of the same commit, after it was decided.
 #[tokio::test]
 async fn a_commit_is_decided_before_any_of_it_is_applied() {

@@ -358,22 +358,27 @@ impl History {
 
     pub(super) fn compact(&mut self, retention: Retention) -> u64 {
         let now = SystemTime::now();
-        let newest = self.revision();
-        let mut excess = (self.positions.len() as u64).saturating_sub(retention.max_positions.max(1));
-        while let Some(entry) = self.positions.first_entry() {
-            // A position from the future, by a clock that was set back since, has no age yet.
-            let age = now.duration_since(entry.get().1).unwrap_or_default();
-            if *entry.key() == newest || (excess == 0 && age < retention.positions) {
-                break;
-            }
-            excess = excess.saturating_sub(1);
-            self.compacted_to = *entry.key();
-            entry.remove();
-        }
+        self.forget_positions(retention, now);
         let compacted_to = self.compacted_to;
         self.latest.retain(|_, latest| latest.is_there() || latest.change.revision > compacted_to);
         self.forget_history(retention, now);
         compacted_to
+    }
+
+    /// A position grows old from when the next one came: until then it was the newest, and everybody may hold it.
+    fn forget_positions(&mut self, retention: Retention, now: SystemTime) {
+        let mut excess = (self.positions.len() as u64).saturating_sub(retention.max_positions.max(1));
+        while let Some((_, next)) = self.positions.values().nth(1) {
+            // What came in the future, by a clock that was set back since, has no age yet.
+            let age = now.duration_since(*next).unwrap_or_default();
+            if excess == 0 && age < retention.positions {
+                break;
+            }
+            excess = excess.saturating_sub(1);
+            if let Some((oldest, _)) = self.positions.pop_first() {
+                self.compacted_to = oldest;
+            }
+        }
     }
 
     /// A tombstone goes last of its key.
@@ -409,5 +414,30 @@ impl History {
             self.requests.remove(name);
             self.named.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Everybody held it until then, however long ago it was made.
+    #[test]
+    fn a_position_that_was_superseded_just_now_is_kept() {
+        let mut history = History::new(1);
+        let push = |history: &mut History, value: u32| {
+            let put = Operation::put("a", "int", value.to_string());
+            history.commit(&Commit::one(put)).expect("a commit").revision
+        };
+        let long = push(&mut history, 1);
+        history.positions.values_mut().for_each(|(_, time)| *time -= Duration::from_secs(2 * 60 * 60));
+        let just = push(&mut history, 2);
+        let head = push(&mut history, 3);
+        assert_eq!(history.compact(Retention::default()), 1, "{long} was the newest until just now");
+        assert_eq!(history.compact(Retention { max_positions: 2, ..Retention::default() }), long);
+        assert_eq!(history.compact(Retention { positions: Duration::ZERO, ..Retention::default() }), just);
+        assert_eq!(history.revision(), head);
     }
 }

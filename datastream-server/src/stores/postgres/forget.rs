@@ -47,15 +47,17 @@ pub(super) async fn step(
     Ok(Forgotten { compacted_to: compacted_to.cast_unsigned(), next })
 }
 
-/// Writes only what is new, so that a compaction of nothing costs no sync.
+/// Writes only what is new, so that a compaction of nothing costs no sync. A position grows old from when the next one came:
+/// until then it was the newest, and everybody may hold it.
 async fn raise_compacted_to(client: &Transaction<'_>, retention: Retention) -> Result<i64, StoreError> {
     let most = as_sql(retention.max_positions.max(1));
     let row = client
         .query_typed_one(
             "SELECT greatest(value::bigint, coalesce((
                SELECT max(revision) FROM datastream.token WHERE revision < greatest(
-                 coalesce((SELECT min(revision) FROM datastream.token WHERE time > now() - make_interval(secs => $1)),
-                   (SELECT max(revision) FROM datastream.token)),
+                 coalesce((SELECT max(revision) FROM datastream.token WHERE revision < coalesce(
+                   (SELECT min(revision) FROM datastream.token WHERE time > now() - make_interval(secs => $1)),
+                   9223372036854775807)), 0),
                  coalesce((SELECT revision FROM datastream.token ORDER BY revision DESC OFFSET $2 LIMIT 1), 0)
                )), 0)), value::bigint
              FROM datastream.meta WHERE name = 'compacted_to'",

@@ -3,6 +3,8 @@
 //! The user's table is written first, its triggers keep the log, and the rows that they made are then given
 //! the commit's own words. So our writes take the same way into the log as everybody's.
 
+use std::sync::Arc;
+
 use datastream::position::Position;
 use rusqlite::{Connection, params};
 
@@ -96,15 +98,46 @@ fn make(
         Ok((&step.operation.key, step.effect.map_err(refused)?))
     });
     let effects: Vec<_> = effects.collect::<Result<_, CommitError>>()?;
-    let mut written = 0;
+    let mut written = Vec::with_capacity(effects.len());
     for (key, effect) in &effects {
-        let applied = apply(connection, table, key, effect);
-        written += u64::from(applied.map_err(|error| error.of(key))?);
+        if apply(connection, table, key, effect).map_err(|error| error.of(key))? {
+            written.push(*key);
+        }
     }
-    match written {
-        0 => standing(connection, made_at.into_iter()),
-        _ => annotate(connection, commit, before, written),
+    if written.is_empty() {
+        return standing(connection, made_at.into_iter());
     }
+    match unite(connection, commit, before, written.len() as u64)? {
+        Some(position) => Ok(position),
+        None => Err(why_unlogged(connection, table, &written, before)?),
+    }
+}
+
+/// Why the log has fewer changes than were `written`: a trigger of the user's turned one of them back into what stood, or
+/// ours are not there to tell.
+fn why_unlogged(
+    connection: &Connection,
+    table: &str,
+    written: &[&Arc<str>],
+    before: u64,
+) -> rusqlite::Result<CommitError> {
+    let mut refused = CommitError::from(Refused::Rules);
+    for key in written {
+        let Looked { differs, latest, .. } = reconcile::look(connection, table, key)?;
+        if differs {
+            return Ok(untold());
+        }
+        if latest.is_none_or(|(held, _)| held.revision <= before) {
+            refused = refused.of(key);
+        }
+    }
+    Ok(refused)
+}
+
+/// That the log has missed what was written.
+fn untold() -> CommitError {
+    let cause = "the triggers that keep the log are missing from the table; restart the server";
+    StoreError::Corrupt(cause.into()).into()
 }
 
 /// Applies those puts of `seed` whose key is not live, unless that was done before.
@@ -175,10 +208,19 @@ pub(super) fn annotate(
     before: u64,
     written: u64,
 ) -> Result<Position, CommitError> {
+    unite(connection, commit, before, written)?.ok_or_else(untold)
+}
+
+/// The same; `None`, with nothing done, where fewer rows are there than were `written`.
+fn unite(
+    connection: &Connection,
+    commit: &Commit,
+    before: u64,
+    written: u64,
+) -> rusqlite::Result<Option<Position>> {
     let position = history::newest(connection)?;
     if position.revision - before < written {
-        let cause = "the triggers that keep the log are missing from the table; restart the server";
-        return Err(StoreError::Corrupt(cause.into()).into());
+        return Ok(None);
     }
     let (before, last) = (before.cast_signed(), position.revision.cast_signed());
     let request = commit.request.as_ref().map(|request| &*request.id);
@@ -193,7 +235,7 @@ pub(super) fn annotate(
             .prepare_cached("DELETE FROM datastream_token WHERE revision > ?1 AND revision < ?2")?
             .execute([before, last])?;
     }
-    Ok(position)
+    Ok(Some(position))
 }
 
 /// How far [`forget`] came.
@@ -230,15 +272,17 @@ pub(super) fn forget(
     Ok(Forgotten { compacted_to: compacted_to.cast_unsigned(), next })
 }
 
-/// Writes only what is new, so that a compaction of nothing costs no sync.
+/// Writes only what is new, so that a compaction of nothing costs no sync. A position grows old from when the next one came:
+/// until then it was the newest, and everybody may hold it.
 fn raise_compacted_to(connection: &Connection, retention: Retention) -> rusqlite::Result<i64> {
     let most = i64::try_from(retention.max_positions.max(1)).unwrap_or(i64::MAX);
     let compacted_to: i64 = connection
         .prepare_cached(
             "SELECT max(value, coalesce((
                SELECT max(revision) FROM datastream_token WHERE revision < max(
-                 coalesce((SELECT revision FROM datastream_token WHERE time > ?1 ORDER BY revision LIMIT 1),
-                   (SELECT max(revision) FROM datastream_token)),
+                 coalesce((SELECT max(revision) FROM datastream_token WHERE revision < coalesce(
+                   (SELECT revision FROM datastream_token WHERE time > ?1 ORDER BY revision LIMIT 1), 9223372036854775807
+                 )), 0),
                  coalesce((SELECT revision FROM datastream_token ORDER BY revision DESC LIMIT 1 OFFSET ?2), 0)
                )), 0))
              FROM datastream_meta WHERE name = 'compacted_to'",
@@ -293,4 +337,53 @@ fn before_now(connection: &Connection, ago: std::time::Duration) -> rusqlite::Re
     connection
         .prepare_cached("SELECT coalesce(strftime('%Y-%m-%d %H:%M:%f', 'now', ?1), '')")?
         .query_row([format!("-{:.3} seconds", ago.as_secs_f64())], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::open;
+    use super::*;
+
+    /// The connection that writes into a new file, and the folder of that.
+    fn file() -> (Connection, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let opened = open::open(&folder.path().join("settings.db"), "data", true).expect("a new file");
+        (opened.writer, folder)
+    }
+
+    fn push(connection: &Connection, value: u32) -> Result<Position, CommitError> {
+        let put = Operation::put("a", "int", value.to_string());
+        in_savepoint(connection, |connection| commit(connection, "data", &Commit::one(put)))?
+    }
+
+    /// Nobody could be told of it, so it must not be acknowledged.
+    #[test]
+    fn a_push_without_the_triggers_is_damage_and_leaves_no_trace() {
+        let (connection, _folder) = file();
+        push(&connection, 1).expect("the triggers are there");
+        let drop = "DROP TRIGGER datastream_insert; DROP TRIGGER datastream_update";
+        connection.execute_batch(drop).expect("they go");
+        let refused = push(&connection, 2).expect_err("they are not there to tell");
+        assert!(matches!(refused, CommitError::Store(StoreError::Corrupt(_))), "{refused:?}");
+        let (held, _) = history::latest(&connection, "a").expect("the log").expect("a change");
+        assert_eq!(&held.value.expect("it is live").value[..], b"1");
+    }
+
+    /// Everybody held it until then, however long ago it was made.
+    #[test]
+    fn a_position_that_was_superseded_just_now_is_kept() {
+        let (connection, _folder) = file();
+        let genesis = history::last(&connection).expect("a head");
+        let [long, just] = [1, 2].map(|value| push(&connection, value).expect("a commit").revision);
+        let old = "UPDATE datastream_token SET time = datetime('now', '-2 hours') WHERE revision <= ?1";
+        connection.execute(old, [long.cast_signed()]).expect("a clock");
+        let head = push(&connection, 3).expect("a commit").revision;
+        let forgotten = |retention| forget(&connection, retention, None).expect("it forgets").compacted_to;
+        assert_eq!(forgotten(Retention::default()), genesis, "{long} was the newest until just now");
+        assert_eq!(forgotten(Retention { max_positions: 2, ..Retention::default() }), long);
+        assert_eq!(forgotten(Retention { positions: Duration::ZERO, ..Retention::default() }), just);
+        assert_eq!(history::last(&connection).expect("a head"), head);
+    }
 }

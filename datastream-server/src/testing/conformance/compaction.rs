@@ -1,14 +1,20 @@
 //! What a store forgets.
 
 use std::slice;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use datastream::position::Position;
 
-use super::words::{NOTHING_KEPT, changes, commit, head, is_replaced, named, put, state_of};
+use super::words::{DEADLINE, NOTHING_KEPT, changes, commit, head, is_replaced, named, put, state_of};
 use super::{Open, Subject};
-use crate::store::{Operation, Retention};
+use crate::store::{Operation, Retention, Store};
+
+/// By how much a store may take a position for older than it is: some tell time in whole seconds.
+const COARSE: Duration = Duration::from_secs(1);
+/// How long a law waits before it looks again whether something is forgotten.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// And says up to where; what lives stays, and the newest position.
 pub(super) async fn compaction_by_age_forgets_tombstones_and_positions(open: Open) {
@@ -35,6 +41,29 @@ pub(super) async fn compaction_by_age_forgets_tombstones_and_positions(open: Ope
     let standing = commit(&store, [Operation::put("lives", "int", "1")]).await;
     assert_eq!(standing, Position { revision: lives.revision, token: Bytes::new() });
     assert_eq!(store.compact(NOTHING_KEPT).await.expect("compact"), dead.revision, "the newest is kept");
+}
+
+/// Until then it was the newest, which everybody may hold, however long ago it was made.
+pub(super) async fn compaction_by_age_counts_from_when_the_next_position_came(open: Open) {
+    let Subject { store, kept: _kept, .. } = open().await;
+    let kept = Retention { positions: COARSE + COARSE / 2, ..NOTHING_KEPT };
+    let first = commit(&store, [put("a", 1)]).await;
+    let second = commit(&store, [put("a", 2)]).await;
+    until_forgotten(&store, kept, &first).await;
+    // By now the second is as old as a position becomes that was not the newest.
+    let superseded = Instant::now();
+    commit(&store, [put("a", 3)]).await;
+    until_forgotten(&store, kept, &second).await;
+    let kept_for = superseded.elapsed();
+    assert!(kept_for >= kept.positions - COARSE, "{kept_for:?} after the next one it is forgotten");
+}
+
+async fn until_forgotten(store: &Arc<dyn Store>, kept: Retention, position: &Position) {
+    let until = Instant::now() + DEADLINE;
+    while store.compact(kept).await.expect("compact") < position.revision {
+        assert!(Instant::now() < until, "{position:?} is not forgotten in time");
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// However young the others are, and however long the history is kept.
