@@ -148,6 +148,7 @@ impl Client {
             Err(rule) => {
                 let cell = Arc::new(Cell::new(Arc::from(text), source, None));
                 cell.absent(Unavailable::NotAKey { key: shown(prefix).to_string(), source: rule });
+                self.inner.shared.note_unfollowed(&cell);
                 cell
             }
         };

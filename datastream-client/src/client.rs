@@ -129,8 +129,7 @@ impl Client {
             Err(source) => {
                 let cell = Arc::new(Cell::<T>::new(Arc::from(key), OneKey, None));
                 cell.fail(Unavailable::NotAKey { key: shown(key).to_string(), source });
-                let any: Arc<dyn AnyCell> = cell.clone();
-                self.inner.shared.note_unfollowed(&any);
+                self.inner.shared.note_unfollowed(&cell);
                 cell
             }
         };

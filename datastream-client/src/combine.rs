@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datastream::key::shown;
 use datastream::value::ValueError;
 
-use crate::cell::{AnyCell, Cell, Source, not_ready};
+use crate::cell::{AnyCell, Cell, Report, Source, not_ready};
 use crate::client::Inner;
 use crate::error::Unavailable;
 use crate::session::Changed;
@@ -27,9 +27,10 @@ use crate::watch::Watch;
 /// assert!(min <= max);
 /// ```
 ///
-/// It has a value while each of them has one. A key that is deleted takes it away; a value of one key that is refused
-/// keeps all of them as they were, and the refusal names the key. What is combined may be combined again. For a struct
-/// of the application see [`Client::bind`](crate::Client::bind).
+/// It has a value while each of them has one. A key that is deleted takes it away, and so does one that is older than its
+/// handle [allows](Watch::max_age); a value of one key that is refused keeps all of them as they were, and the refusal
+/// names the key. What is combined may be combined again. For a struct of the application see
+/// [`Client::bind`](crate::Client::bind).
 ///
 /// The values are cloned once for each change, on the task of the client, and once more by `get`. Fixed handles may
 /// stand beside others; with handles of several clients, which have no common position, there is never a value. With
@@ -77,20 +78,23 @@ impl<T> Combination<T> {
     {
         let names: Vec<&str> = self.parts.iter().map(|part| &**part.key()).collect();
         let name: Arc<str> = names.join(" + ").into();
-        let mut clients = clients.into_iter().flatten();
-        let client = clients.next().cloned();
-        let is_one = clients.all(|other| client.as_ref().is_some_and(|client| Arc::ptr_eq(client, other)));
-        let commands = client.as_ref().filter(|_| is_one).map(|client| client.commands.clone());
+        let clients: Vec<_> = clients.into_iter().flatten().collect();
+        let client = clients.first().copied();
+        let is_one = clients.iter().all(|other| client.is_some_and(|client| Arc::ptr_eq(client, other)));
+        let commands = client.filter(|_| is_one).map(|client| client.commands.clone());
         let cell = Arc::new(Cell::new(name, self, commands.clone()));
-        match (&client, commands) {
+        match (client, commands) {
             (Some(client), Some(commands)) => {
                 client.shared.add(&cell, &commands);
                 client.attend();
             }
-            (Some(_), None) => cell.absent(Unavailable::SeveralClients { key: shown(&cell.key).to_string() }),
+            (Some(_), None) => {
+                cell.absent(Unavailable::SeveralClients { key: shown(&cell.key).to_string() });
+                clients.iter().for_each(|client| client.shared.note_unfollowed(&cell));
+            }
             (None, _) => cell.offer(&Snapshot::default(), &Changed::All),
         }
-        Watch::new(cell, client)
+        Watch::new(cell, client.cloned())
     }
 }
 
@@ -114,18 +118,20 @@ impl<T: Send + Sync> Source<T> for Combination<T> {
             return;
         }
         let versions: Vec<_> = self.parts.iter().map(|part| part.version()).collect();
+        let origins = reports.iter().map(|part| part.origin);
+        let origin = origins.reduce(|a, b| if a == Origin::Live { b } else { a }).unwrap_or(Origin::None);
+        let revision = snapshot.known_revision();
+        let note = |report: &mut Report| (report.revision, report.origin) = (revision, origin);
         if *seen == versions {
+            let report = cell.report.load();
+            if report.refusal.is_none() && report.origin != origin {
+                cell.restamp(note);
+            }
             return;
         }
         *seen = versions;
-        let revision = snapshot.known_revision();
         match catch_unwind(AssertUnwindSafe(&self.read)) {
-            Ok(Some(values)) => cell.accept(values, |report| {
-                report.revision = revision;
-                let origins = reports.iter().map(|part| part.origin);
-                report.origin =
-                    origins.reduce(|a, b| if a == Origin::Live { b } else { a }).unwrap_or(Origin::None);
-            }),
+            Ok(Some(values)) => cell.accept(values, note),
             Ok(None) => {} // A part without a value says why, above.
             Err(_) => {
                 let error = ValueError::refused::<T>("its Clone panicked");
@@ -150,9 +156,12 @@ macro_rules! tuples {
                 let ($($handle,)+) = self;
                 let parts: Vec<Arc<dyn AnyCell>> = vec![$($handle.cell.clone()),+];
                 let clients = [$(&$handle.client),+];
+                let limits = [$(&$handle.limits),+].into_iter().flatten();
                 let ($($handle,)+) = ($($handle.cell.clone(),)+);
                 let read = move || Some(($($handle.value.load_full()?.as_ref().clone(),)+));
-                Combination::new(parts, Box::new(read)).watch(clients)
+                let mut watch = Combination::new(parts, Box::new(read)).watch(clients);
+                limits.for_each(|limit| watch.limit(limit.of_part(&watch.cell)));
+                watch
             }
         }
     )+};

@@ -6,12 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::cell::Cell;
 use crate::shared::Shared;
 
 /// How old what a handle reads may be, and whether it is older.
 #[derive(Debug)]
 pub(crate) struct Expiry {
-    key: Arc<str>,
+    /// The name of what may not be older: of the handle, or of a part of it.
+    pub(crate) name: Arc<str>,
+    /// The keys and prefixes that it is read from.
+    followed: Vec<Arc<str>>,
     pub(crate) max_age: Duration,
     /// Since when it is older, in milliseconds after the client began, plus one; 0: it is not.
     over: AtomicU64,
@@ -20,8 +24,15 @@ pub(crate) struct Expiry {
 }
 
 impl Expiry {
-    pub(crate) fn new(key: Arc<str>, max_age: Duration, turns: Arc<AtomicU64>) -> Self {
-        Self { key, max_age, over: AtomicU64::new(0), turns }
+    pub(crate) fn new<T>(cell: &Cell<T>, max_age: Duration) -> Self {
+        let (name, followed, turns) = (cell.key.clone(), cell.followed(), cell.turns.clone());
+        Self { name, followed, max_age, over: AtomicU64::new(0), turns }
+    }
+
+    /// The limit of a part, for `cell`, which is made of it.
+    pub(crate) fn of_part<T>(&self, cell: &Cell<T>) -> Self {
+        let (name, followed, turns) = (self.name.clone(), self.followed.clone(), cell.turns.clone());
+        Self { name, followed, max_age: self.max_age, over: AtomicU64::new(0), turns }
     }
 
     /// Since when what is read is too old, as time since the client began.
@@ -87,7 +98,8 @@ impl Expiries {
         let (mut due, mut over) = (None, 0);
         self.all.retain(|expiry| {
             let Some(expiry) = expiry.upgrade() else { return false };
-            let until = shared.expires_at(&expiry.key, expiry.max_age, now);
+            let until =
+                expiry.followed.iter().filter_map(|key| shared.expires_at(key, expiry.max_age, now)).min();
             expiry.turn(until.filter(|until| *until <= now));
             match until {
                 Some(until) if until <= now => over += 1,

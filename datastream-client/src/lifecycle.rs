@@ -14,7 +14,7 @@ use crate::worker::Command;
 impl Client {
     /// The status of the client whenever its [state](ClientStatus::state) is another one, beginning with the present
     /// one, at once. A slow reader sees the latest, not each one. Ends after the status of a client that was
-    /// [closed](Self::close).
+    /// [closed](Self::close), which is told even if its state is the same.
     ///
     /// It keeps the client connected, and is the work of the task of the client: one whose runtime does not run says
     /// nothing here, but [`status`](Self::status) does.

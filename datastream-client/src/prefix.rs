@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::error::Unavailable;
 use crate::session::Changed;
 use crate::snapshot::{Held, OrderedMap, Snapshot};
-use crate::status::Refusal;
+use crate::status::{Origin, Refusal};
 use crate::watch::Watch;
 
 impl Client {
@@ -55,8 +55,10 @@ pub struct Entries<T> {
 
 /// What is known of one key that exists.
 struct Slot<T> {
-    /// The last good value.
+    /// What is shown: the last good value.
     value: Option<Arc<T>>,
+    /// The last good value that was no override, which outlasts each of them.
+    lasting: Option<Arc<T>>,
     /// What was decoded last, well or not.
     held: Arc<Held>,
 }
@@ -76,7 +78,7 @@ pub enum Change<T> {
 
 impl<T> Clone for Slot<T> {
     fn clone(&self) -> Self {
-        Self { value: self.value.clone(), held: self.held.clone() }
+        Self { value: self.value.clone(), lasting: self.lasting.clone(), held: self.held.clone() }
     }
 }
 
@@ -190,68 +192,86 @@ impl<T: Value> Source<Entries<T>> for Below {
         }
         let is_first = cell.value.load().is_none();
         let before = cell.value.load_full().unwrap_or_default();
-        let after = match changed {
-            Changed::Keys(keys) if !is_first => before.with(snapshot, &cell.key, keys),
-            _ => before.all_of(snapshot, &cell.key),
+        let mut after = Entries::clone(&before);
+        let is_new = match changed {
+            Changed::Keys(keys) if !is_first => after.take_in(snapshot, &cell.key, keys),
+            _ => after.take_in_all(snapshot, &cell.key),
         };
         let (revision, origin) = (snapshot.known_revision(), snapshot.origin_below(&cell.key));
-        if let Some(after) = after.or_else(|| is_first.then(Entries::default)) {
+        if is_new || is_first {
             let refusal = after.refusals().next().cloned();
             cell.accept(after, |report| {
                 (report.revision, report.origin) = (revision, origin);
                 report.refusal = refusal;
             });
-        } else if *changed == Changed::All || cell.report.load().origin != origin {
-            cell.restamp(|report| (report.revision, report.origin) = (revision, origin));
+        } else {
+            // The same values, some of which may have been overrides until now.
+            cell.value.store(Some(Arc::new(after)));
+            if *changed == Changed::All || cell.report.load().origin != origin {
+                cell.restamp(|report| (report.revision, report.origin) = (revision, origin));
+            }
         }
         discard(Some(before));
     }
 }
 
 impl<T: Value> Entries<T> {
-    /// These entries, with what `snapshot` says of `keys`; `None` if that is nothing new.
-    fn with(&self, snapshot: &Snapshot, prefix: &str, keys: &[Arc<str>]) -> Option<Self> {
-        let mut after = self.clone();
+    /// Takes in what `snapshot` says of `keys`, and says whether any of it is new.
+    fn take_in(&mut self, snapshot: &Snapshot, prefix: &str, keys: &[Arc<str>]) -> bool {
         let mut is_new = false;
         for key in keys.iter().filter(|key| key.starts_with(prefix)) {
             is_new |= match snapshot.held(key) {
-                Some(held) => after.put(key, held),
-                None => after.remove(key),
+                Some(held) => self.put(key, held),
+                None => self.remove(key),
             };
         }
-        is_new.then_some(after)
+        is_new
     }
 
-    /// The entries that `snapshot` has below `prefix`; `None` if these are the same.
-    fn all_of(&self, snapshot: &Snapshot, prefix: &Arc<str>) -> Option<Self> {
-        let mut after = self.clone();
-        let gone = self.slots.into_iter().map(|(key, _)| key).filter(|key| snapshot.held(key).is_none());
-        let is_less = gone.fold(false, |is_less, key| after.remove(key) | is_less);
+    /// Takes in all that `snapshot` has below `prefix`, and says whether any of it is new.
+    fn take_in_all(&mut self, snapshot: &Snapshot, prefix: &Arc<str>) -> bool {
+        let known = self.slots.clone();
+        let gone = known.into_iter().map(|(key, _)| key).filter(|key| snapshot.held(key).is_none());
+        let is_less = gone.fold(false, |is_less, key| self.remove(key) | is_less);
         let prefix = selector(prefix);
-        let put = snapshot.held_by(&prefix).fold(false, |is_new, (key, held)| after.put(key, held) | is_new);
-        (put || is_less).then_some(after)
+        snapshot.held_by(&prefix).fold(is_less, |is_new, (key, held)| self.put(key, held) | is_new)
     }
 
     /// Takes in what is held of a key, and says whether that is new. The same text is not decoded again.
     fn put(&mut self, key: &Arc<str>, held: &Arc<Held>) -> bool {
         let before = self.slots.get(key);
-        if before.is_some_and(|before| before.held.has_text_of(held)) {
-            return false;
-        }
-        let last_good = before.and_then(|before| before.value.clone());
-        let value = match decode::<T>(held) {
+        let is_new = before.is_none_or(|before| !before.held.has_text_of(held));
+        let slot = match before {
+            Some(before) if !is_new => {
+                if before.held.origin != Origin::Override || held.origin == Origin::Override {
+                    return false;
+                }
+                // What was an override is the live value now.
+                Slot { value: before.value.clone(), lasting: before.value.clone(), held: held.clone() }
+            }
+            before => {
+                let lasting = before.and_then(|before| before.lasting.clone());
+                self.read(key, held, lasting)
+            }
+        };
+        self.slots.insert_cow(key.clone(), slot);
+        is_new
+    }
+
+    /// Decodes what is held of a key. What cannot be used is refused, and the last good value that was live stays.
+    fn read(&mut self, key: &Arc<str>, held: &Arc<Held>, lasting: Option<Arc<T>>) -> Slot<T> {
+        match decode::<T>(held).map(Arc::new) {
             Ok(value) => {
                 self.refusals.remove_cow(key);
-                Some(Arc::new(value))
+                let lasting = if held.origin == Origin::Override { lasting } else { Some(value.clone()) };
+                Slot { value: Some(value), lasting, held: held.clone() }
             }
             Err(error) => {
                 let refusal = Refusal::log(key, held.revision, error);
                 self.refusals.insert_cow(key.clone(), Arc::new(refusal));
-                last_good
+                Slot { value: lasting.clone(), lasting, held: held.clone() }
             }
-        };
-        self.slots.insert_cow(key.clone(), Slot { value, held: held.clone() });
-        true
+        }
     }
 
     fn remove(&mut self, key: &Arc<str>) -> bool {

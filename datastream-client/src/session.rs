@@ -258,18 +258,18 @@ impl Session {
     }
 
     /// A client that watches nothing knows nothing, and has no stream, but for those to a server of the original:
-    /// there each one left costs for ever.
+    /// there each one left costs for ever. Only the connection of a live stream is good for first contact again.
     fn rest(&mut self, now: Duration, out: &mut Vec<Output>) {
         if let Some(live) = self.live.take() {
             self.credit(now, &live);
             out.push(Output::Close(live.id));
+            self.has_synced = false;
         }
         let joining = self.joining.take().map(|stream| stream.id);
         let syncing = self.syncing.take().map(|syncing| syncing.id);
         let probing = self.probing.take().map(|probing| probing.id);
         out.extend(joining.into_iter().chain(syncing).chain(probing).map(Output::Close));
         self.open_at = None;
-        self.has_synced = false;
         self.in_doubt = false;
         self.confirmed = None;
         self.apply(Snapshot::default(), Changed::All, out);

@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) link: ArcSwap<Shown>,
     /// The name of the server that is followed, or was asked last; empty if it has none.
     pub(crate) server: ArcSwap<String>,
-    /// How often the state of the client was another one.
+    /// How often the state of the client was another one, or came to its end.
     pub(crate) states: watch::Sender<u64>,
     /// Why keys that are watched anew are not followed yet, although the others are.
     pub(crate) trouble: ArcSwapOption<Disconnect>,
@@ -139,14 +139,16 @@ impl Shared {
         touched
     }
 
-    /// Notes a cell of what is no key, which nobody will follow.
-    pub(crate) fn note_unfollowed(&self, cell: &Arc<dyn AnyCell>) {
+    /// Notes a cell that nobody will follow: of what is no key, or of keys of several clients.
+    pub(crate) fn note_unfollowed<T: Send + Sync + 'static>(&self, cell: &Arc<Cell<T>>) {
+        let any: Arc<dyn AnyCell> = cell.clone();
+        let noted = Arc::downgrade(&any);
         let mut unfollowed = self.unfollowed.lock().unwrap_or_else(PoisonError::into_inner);
-        unfollowed.retain(|cell| cell.strong_count() > 0);
-        unfollowed.push(Arc::downgrade(cell));
+        unfollowed.retain(|cell| cell.strong_count() > 0 && !cell.ptr_eq(&noted));
+        unfollowed.push(noted);
     }
 
-    /// All cells that somebody holds, also those of what is no key.
+    /// All cells that somebody holds, also those that nobody follows.
     pub(crate) fn every_cell(&self) -> Vec<Arc<dyn AnyCell>> {
         let unfollowed = self.unfollowed.lock().unwrap_or_else(PoisonError::into_inner);
         self.touched_by(&Changed::All)
@@ -194,12 +196,15 @@ impl Shared {
             }
             Link::Idle | Link::Connecting | Link::Lost(_) => State::NotReady,
         };
-        if state == shown.state {
-            return None;
+        let is_other = state != shown.state;
+        if is_other {
+            self.link.store(Arc::new(Shown { link: shown.link.clone(), state, since: Instant::now() }));
         }
-        self.link.store(Arc::new(Shown { link: shown.link.clone(), state, since: Instant::now() }));
-        self.states.send_modify(|states| *states += 1);
-        Some(shown.state)
+        // Whoever waits for the next state of a client that was closed would wait for ever.
+        if is_other || self.is_closed() {
+            self.states.send_modify(|states| *states += 1);
+        }
+        is_other.then_some(shown.state)
     }
 
     /// How long ago the server last confirmed that there is nothing newer.

@@ -33,16 +33,16 @@ pub struct Watch<T> {
     pub(crate) cell: Arc<Cell<T>>,
     /// The version of the value that `changed` last reported.
     seen: u64,
-    /// How old the value may be, if that matters.
-    expiry: Option<Arc<Expiry>>,
+    /// How old the value may be, and each part of it, where that matters.
+    pub(crate) limits: Vec<Arc<Expiry>>,
     /// After the cell: a client whose last handle is gone ends once it has heard so.
     pub(crate) client: Option<Arc<Inner>>,
 }
 
 impl<T> Clone for Watch<T> {
     fn clone(&self) -> Self {
-        let (cell, expiry, client) = (self.cell.clone(), self.expiry.clone(), self.client.clone());
-        Self { cell, seen: self.seen, expiry, client }
+        let (cell, limits, client) = (self.cell.clone(), self.limits.clone(), self.client.clone());
+        Self { cell, seen: self.seen, limits, client }
     }
 }
 
@@ -68,7 +68,7 @@ impl<T> Loaded<T> {
 impl<T> Watch<T> {
     pub(crate) fn new(cell: Arc<Cell<T>>, client: Option<Arc<Inner>>) -> Self {
         let seen = cell.versions.borrow().value;
-        Self { cell, seen, expiry: None, client }
+        Self { cell, seen, limits: Vec::new(), client }
     }
 
     /// A handle that always holds `value`, without a client: for the tests of code that takes a handle.

@@ -273,7 +273,7 @@ impl<T: Transport> Worker<T> {
             Changed::Keys(keys) => self.local.overlay.meet_all(keys),
         }
         let cells = self.publish(snapshot, changed);
-        self.calls.seen(snapshot);
+        self.calls.applied(snapshot, changed);
         self.local.note(snapshot, changed, &cells, &self.session, self.shared.started.elapsed());
     }
 

@@ -103,7 +103,8 @@ fn a_rule_broken_under_a_good_checksum_is_refused() {
         assert!(matches!(read, Err(Unfit::Invalid(_))), "{rule}");
     }
     let file = encode(&kept(&["a/"], &[("a/b/c", 1)], 9), &LastGood::new());
-    let at = |wanted: &[u8]| file.windows(wanted.len()).position(|found| found == wanted).expect("it is there");
+    let at =
+        |wanted: &[u8]| file.windows(wanted.len()).position(|found| found == wanted).expect("it is there");
     let (line, key) = (at(b"\n"), at(b"a/b/c"));
     let mut changed = file.clone();
     changed[key..][..5].copy_from_slice(b"a/b//");

@@ -207,7 +207,23 @@ fn keys_that_come_and_go_do_not_shorten_the_wait() {
     machine.unwatch("a");
     machine.watch("a");
     assert!(machine.wait(499).calls().is_empty());
-    assert!(machine.wait(1).sync().is_some());
+    let outputs = machine.wait(1);
+    assert!(outputs.probe().is_some_and(|(_, reconnect)| reconnect), "the old connection is not trusted");
+}
+
+#[test]
+fn keys_that_come_back_after_an_outage_are_asked_of_the_server_whose_turn_it_is() {
+    let (mut machine, live) = Machine::live(["a"]);
+    machine.session.set_servers(2);
+    machine.step(Event::Ended(live, Disconnect::Ended));
+    machine.unwatch("a");
+    machine.watch("a");
+    let outputs = machine.wait(500);
+    let asks = |server| move |output: &Output| matches!(output, Output::Probe { reconnect, .. } if *reconnect == Some(server));
+    assert!(outputs.iter().any(asks(1)) && outputs.sync().is_none(), "{outputs:?}");
+    let open = outputs.open().expect("Subscribe is called");
+    machine.step(Event::Ended(open.id, Disconnect::Ended));
+    assert!(machine.wait(1_000).iter().any(asks(0)), "its loss is its own");
 }
 
 // Silence.

@@ -1,14 +1,17 @@
 //! Why a call was not done: what the status of an answer means.
 
 use std::error::Error;
+use std::time::Duration;
 
 use datastream::key::shown;
+use prost::Message as _;
 use tonic::{Code, ConnectError, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::{RetryInfo, StatusExt as _, pb};
 
 use super::address::Way;
 use super::{RECEIVE_BYTES, Server};
 use crate::error::{CallError, Disconnect};
+use crate::wire::read_duration;
 
 /// What can be wrong with an answer that is none of gRPC, or none of the contract.
 #[derive(Clone, Copy)]
@@ -45,7 +48,7 @@ impl Server {
             _ => Disconnect::Refused {
                 code: code_name(code),
                 text: shown(status.message()).to_string(),
-                retry_after: status.get_details_retry_info().and_then(|info| info.retry_delay),
+                retry_after: retry_after(status),
             },
         }
     }
@@ -106,6 +109,15 @@ impl Server {
             _ => self.unanswered(status).into(),
         }
     }
+}
+
+/// When the server wants to be asked again, if it says so.
+///
+/// The conversion of `tonic-types` is that of `prost-types`, which panics at what [`read_duration`] does not take.
+fn retry_after(status: &Status) -> Option<Duration> {
+    let details = pb::Status::decode(status.details()).ok()?.details;
+    let info = details.iter().find(|detail| detail.type_url == RetryInfo::TYPE_URL)?;
+    read_duration(pb::RetryInfo::decode(&*info.value).ok()?.retry_delay?)
 }
 
 /// Which key was not as a commit expected it, where the server says so.
@@ -185,5 +197,26 @@ fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(seconds: i64, nanos: i32) -> Status {
+        let info = pb::RetryInfo { retry_delay: Some(prost_types::Duration { seconds, nanos }) };
+        let detail =
+            prost_types::Any { type_url: RetryInfo::TYPE_URL.to_owned(), value: info.encode_to_vec() };
+        let details = pb::Status { details: vec![detail], ..pb::Status::default() }.encode_to_vec();
+        Status::with_details(Code::Unavailable, "later", details.into())
+    }
+
+    #[test]
+    fn no_delay_that_a_server_asks_for_panics_and_only_sound_ones_are_read() {
+        assert_eq!(retry_after(&refused(3, 5)), Some(Duration::new(3, 5)));
+        let unsound = [(i64::MIN, 0), (i64::MIN, i32::MIN), (0, i32::MIN), (-1, 0), (i64::MAX, i32::MAX)];
+        assert!(unsound.into_iter().all(|(seconds, nanos)| retry_after(&refused(seconds, nanos)).is_none()));
+        assert_eq!(retry_after(&Status::unavailable("later")), None);
     }
 }

@@ -24,7 +24,7 @@ impl<T: Send + Sync + 'static> Watch<T> {
             client.shared.add(&cell, &client.commands);
             client.attend();
         }
-        Watch { expiry: self.expiry.clone(), ..Watch::new(cell, self.client.clone()) }
+        Watch { limits: self.limits.clone(), ..Watch::new(cell, self.client.clone()) }
     }
 }
 

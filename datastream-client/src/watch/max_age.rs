@@ -17,7 +17,8 @@ impl<T> Watch<T> {
     /// confirms nothing, the age counts from when it was lost. The task of the client keeps the time, and a read costs
     /// one atomic load more: so nothing expires while the runtime of the client does not run
     /// ([`own_thread`](crate::ClientBuilder::own_thread) helps), and to become too old is not
-    /// [`changed`](Self::changed). A fixed handle is never too old.
+    /// [`changed`](Self::changed). A second limit takes the place of the first; those of what is
+    /// [combined](crate::combine()) stay beside that of the whole. A fixed handle is never too old.
     ///
     /// ```
     /// use std::time::Duration;
@@ -31,20 +32,25 @@ impl<T> Watch<T> {
     /// ```
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
-        if let Some(client) = &self.client {
-            let (key, turns) = (self.cell.key.clone(), self.cell.turns.clone());
-            let expiry = Arc::new(Expiry::new(key, max_age, turns));
-            let _ = client.commands.send(Command::Expire(Arc::downgrade(&expiry)));
-            // It confirms nothing any more, and its worker, if there is one still, keeps no time.
-            if client.shared.is_closed() {
-                expiry.end(client.shared.started.elapsed());
-            }
-            self.expiry = Some(expiry);
-        }
+        let own = Expiry::new(&self.cell, max_age);
+        self.limits.retain(|limit| limit.name != own.name);
+        self.limit(own);
         self
     }
 
+    /// Has the worker keep the time of a limit.
+    pub(crate) fn limit(&mut self, limit: Expiry) {
+        let Some(client) = &self.client else { return };
+        let limit = Arc::new(limit);
+        let _ = client.commands.send(Command::Expire(Arc::downgrade(&limit)));
+        // It confirms nothing any more, and its worker, if there is one still, keeps no time.
+        if client.shared.is_closed() {
+            limit.end(client.shared.started.elapsed());
+        }
+        self.limits.push(limit);
+    }
+
     pub(super) fn is_expired(&self) -> bool {
-        self.expiry.as_ref().is_some_and(|expiry| expiry.over().is_some())
+        self.limits.iter().any(|limit| limit.over().is_some())
     }
 }

@@ -41,7 +41,7 @@ impl<T> Watch<T> {
         let Some(client) = &self.client else { return (State::Ready, report.since) };
         let (state, since) = client.shared.state_of(&self.cell.followed());
         let since = since.into_std();
-        let over = self.expiry.as_ref().and_then(|expiry| expiry.over());
+        let over = self.limits.iter().filter_map(|limit| limit.over()).min();
         match (state, over) {
             _ if !report.is_asked_for() => (State::NotReady, report.since),
             (State::Fatal, _) => (state, since),
@@ -56,17 +56,17 @@ impl<T> Watch<T> {
 
     /// Why there is no value.
     pub(super) fn unavailable(&self) -> Unavailable {
-        let key = || shown(&self.cell.key).to_string();
         let why = self.cell.report.load().unavailable.clone();
-        match (why, &self.expiry, &self.client) {
+        let over = self.limits.iter().find(|limit| limit.over().is_some());
+        match (why, over, &self.client) {
             (Some(why), _, Some(client)) => client.explain(why),
             (Some(why), _, None) => why,
-            (None, Some(expiry), _) if expiry.over().is_some() => {
-                Unavailable::Stale { key: key(), max_age: expiry.max_age }
+            (None, Some(limit), _) => {
+                Unavailable::Stale { key: shown(&limit.name).to_string(), max_age: limit.max_age }
             }
             // The value came between the two reads.
-            (None, ..) => Unavailable::NotReady {
-                key: key(),
+            (None, None, _) => Unavailable::NotReady {
+                key: shown(&self.cell.key).to_string(),
                 waiting_for: "it has just come: read it again".to_owned(),
             },
         }

@@ -1,5 +1,6 @@
 //! The calls that an application waits for. A write waits until it is seen as well.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::commit::changed_key;
 use crate::error::CallError;
-use crate::session::Session;
+use crate::session::{Changed, Session};
 use crate::snapshot::{Held, Snapshot};
 use crate::transport::{self, Transport};
 use crate::written::{Seen, Written};
@@ -26,6 +27,8 @@ pub(crate) type WriteReply = Reply<Written>;
 /// The calls that are under way, and the writes that were acknowledged and not yet seen.
 pub(crate) struct Calls {
     running: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// What is asked for by writes that are not acknowledged yet, by their ids.
+    asked: HashMap<u64, Vec<Change>>,
     unseen: Vec<Unseen>,
     patience: Duration,
     last_id: u64,
@@ -49,11 +52,14 @@ pub(crate) struct Change {
     put: Option<Held>,
     /// The revision of what was shown of the key when it was first asked for: that is not newer, in whatever history.
     was: Option<u64>,
+    /// The revision of the state that last took the key away since it was asked for, if its history is still followed.
+    deleted: Option<u64>,
 }
 
 /// What has ended.
 pub(crate) enum Done {
-    Wrote(Vec<Change>, Result<Option<Position>, CallError>, WriteReply),
+    /// The write with this id.
+    Wrote(u64, Result<Option<Position>, CallError>, WriteReply),
     /// Whoever waited for it has it.
     Answered,
     TimeOver(u64),
@@ -62,7 +68,8 @@ pub(crate) enum Done {
 impl Calls {
     /// No calls. `patience` is how long a write waits to be seen.
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { running: FuturesUnordered::new(), unseen: Vec::new(), patience, last_id: 0 }
+        let (running, asked) = (FuturesUnordered::new(), HashMap::new());
+        Self { running, asked, unseen: Vec::new(), patience, last_id: 0 }
     }
 
     pub(crate) fn push<T: Transport>(
@@ -88,7 +95,10 @@ impl Calls {
     }
 
     fn write(&mut self, changes: Vec<Change>, answer: transport::Reply<Option<Position>>, reply: WriteReply) {
-        self.running.push(answer.map(|answer| Done::Wrote(changes, answer, reply)).boxed());
+        self.last_id += 1;
+        let id = self.last_id;
+        self.asked.insert(id, changes);
+        self.running.push(answer.map(move |answer| Done::Wrote(id, answer, reply)).boxed());
     }
 
     /// A call that is over with its answer. Whoever no longer waits for it is no failure.
@@ -109,8 +119,13 @@ impl Calls {
     /// was not seen in its time.
     pub(crate) fn finish(&mut self, done: Done, session: &Session) -> bool {
         match done {
-            Done::Wrote(changes, Ok(position), reply) => self.wrote(changes, position, reply, session),
-            Done::Wrote(_, Err(error), reply) => drop(reply.send(Err(error))),
+            Done::Wrote(id, answer, reply) => {
+                let changes = self.asked.remove(&id).unwrap_or_default();
+                match answer {
+                    Ok(position) => self.wrote(id, changes, position, reply, session),
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
             Done::Answered => {}
             Done::TimeOver(id) => {
                 let Some(at) = self.unseen.iter().position(|unseen| unseen.id == id) else { return false };
@@ -123,6 +138,7 @@ impl Calls {
 
     fn wrote(
         &mut self,
+        id: u64,
         mut changes: Vec<Change>,
         position: Option<Position>,
         reply: WriteReply,
@@ -131,8 +147,7 @@ impl Calls {
         let size = changes.len() as u64;
         changes.retain(|change| session.follows(&change.key));
         let written = Written { position, seen: Seen::NotWatched };
-        self.last_id += 1;
-        let unseen = Unseen { id: self.last_id, changes, size, written, reply };
+        let unseen = Unseen { id, changes, size, written, reply };
         if unseen.changes.is_empty() {
             return unseen.answer(Seen::NotWatched);
         }
@@ -155,8 +170,27 @@ impl Calls {
         self.seen(session.applied());
     }
 
-    /// Answers the writes that `snapshot` holds.
-    pub(crate) fn seen(&mut self, snapshot: &Snapshot) {
+    /// Answers the writes that `snapshot` shows, of which `changed` is different from what was shown before.
+    pub(crate) fn applied(&mut self, snapshot: &Snapshot, changed: &Changed) {
+        if self.asked.is_empty() && self.unseen.is_empty() {
+            return;
+        }
+        let unseen = self.unseen.iter_mut().flat_map(|unseen| &mut unseen.changes);
+        let changes = self.asked.values_mut().flatten().chain(unseen);
+        match changed {
+            // This may be another history.
+            Changed::All => changes.for_each(|change| change.deleted = None),
+            Changed::Keys(keys) => {
+                let gone: HashSet<_> = keys.iter().filter(|key| snapshot.held(key).is_none()).collect();
+                let of_gone = changes.filter(|change| gone.contains(&change.key));
+                of_gone.for_each(|change| change.deleted = Some(snapshot.revision()));
+            }
+        }
+        self.seen(snapshot);
+    }
+
+    /// Answers the writes that `snapshot` shows.
+    fn seen(&mut self, snapshot: &Snapshot) {
         let is_seen = |unseen: &mut Unseen| unseen.is_in(snapshot);
         self.unseen.extract_if(.., is_seen).for_each(|unseen| unseen.answer(Seen::Applied));
     }
@@ -164,6 +198,7 @@ impl Calls {
     /// Ends all calls, since their runtime is gone: whoever waits for one hears that it was interrupted. What was
     /// written may still be seen.
     pub(crate) fn abandon(&mut self) {
+        self.asked.clear();
         let patience = self.patience;
         self.running = self.unseen.iter().map(|unseen| time_over(unseen.id, patience)).collect();
     }
@@ -202,7 +237,7 @@ impl Change {
     }
 
     fn new(key: &str, put: Option<Held>, shown: &Snapshot) -> Self {
-        Self { key: key.into(), put, was: shown.held(key).map(|held| held.revision) }
+        Self { key: key.into(), put, was: shown.held(key).map(|held| held.revision), deleted: None }
     }
 
     /// Whether `snapshot` holds what was asked for, or what was written since, as part of this commit from `first` to `last`
@@ -215,7 +250,7 @@ impl Change {
                 held.revision >= newer && Some(held.revision) != self.was
                     || put.as_ref().is_some_and(|put| is_as_put(held, put))
             }
-            (None, put) => put.is_none() || snapshot.denies(&self.key),
+            (None, put) => put.is_none() || snapshot.denies(&self.key) || self.deleted >= Some(last),
         };
         is_shown && snapshot.covers(&self.key)
     }

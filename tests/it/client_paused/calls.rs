@@ -9,7 +9,7 @@ use datastream_client::{CallError, Disconnect, Seen};
 use tokio::time::Instant;
 
 use super::{pass, settle};
-use crate::scripted::{Call, change, client, heartbeat, reset, resume, state};
+use crate::scripted::{Call, change, client, deletion, heartbeat, reset, resume, state};
 use crate::wire::within;
 
 fn position(revision: u64) -> Option<Position> {
@@ -112,6 +112,68 @@ async fn what_stood_already_and_what_is_newer_is_seen_at_once() {
         assert_eq!(written.expect("written").seen, Seen::Applied);
     }
     assert_eq!(watched.map(|handle| handle.get()), [Some(2), Some(9), Some(9), Some(9)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_somebody_deletes_before_it_is_shown_is_seen() {
+    let (client, mut script) = client();
+    let n = client.watch::<i64>("n");
+    let stream = script.accept(state(5, [("n", 3, "int", "1")])).await;
+    settle().await;
+    let started = Instant::now();
+    for (at, deleted_first) in [(6, false), (8, true)] {
+        let (written, ()) = tokio::join!(client.set("n", 2_i64), async {
+            let reply = script.push().await.1;
+            if deleted_first {
+                stream.say(deletion(at + 1, "n"));
+                settle().await;
+            }
+            reply.send(Ok(position(at))).expect("the client waits");
+            if !deleted_first {
+                settle().await;
+                stream.say(deletion(at + 1, "n"));
+            }
+        });
+        assert_eq!((written.expect("written").seen, n.get()), (Seen::Applied, None));
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    pass(Duration::from_secs(6)).await;
+    assert!(script.is_idle(), "nothing is doubted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_before_a_put_or_in_another_history_does_not_show_it() {
+    let (client, mut script) = client();
+    let n = client.watch::<i64>("n");
+    let stream = script.accept(state(5, [("n", 3, "int", "1")])).await;
+    settle().await;
+    let write = |value: i64| {
+        let client = client.clone();
+        tokio::spawn(async move { client.set("n", value).await })
+    };
+    let writing = write(2);
+    let reply = script.push().await.1;
+    stream.say(deletion(6, "n"));
+    settle().await;
+    reply.send(Ok(position(7))).expect("the client waits");
+    settle().await;
+    assert!(!writing.is_finished(), "what was deleted is older");
+    stream.say(change(7, [("n", 7, "int", "2")]));
+    let written = within("the write", writing).await.expect("no panic").expect("written");
+    assert_eq!((written.seen, n.get()), (Seen::Applied, Some(2)));
+
+    let writing = write(3);
+    let reply = script.push().await.1;
+    stream.say(deletion(9, "n"));
+    settle().await;
+    stream.say(reset(20, []));
+    settle().await;
+    reply.send(Ok(position(8))).expect("the client waits");
+    settle().await;
+    assert!(!writing.is_finished(), "whose deletion that was is not known");
+    stream.say(change(21, [("n", 21, "int", "3")]));
+    let written = within("the write", writing).await.expect("no panic").expect("written");
+    assert_eq!((written.seen, n.get()), (Seen::Applied, Some(3)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -335,6 +335,44 @@ async fn a_cache_that_cannot_be_written_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_an_interval_a_write_that_fails_waits_before_the_next() {
+    let folder = folder();
+    let missing = folder.path().join("missing");
+    let path = missing.join("cache");
+    let (handed, mut script) = scripted::transport();
+    let builder = Client::builder("http://here:1").cache_file(&path).cache_interval(Duration::ZERO);
+    let client = builder.connect_over(handed);
+    let n = client.watch::<i64>("n");
+    let _stream = script.accept(state(5, [("n", 4, "int", "8")])).await;
+    settle().await;
+    fs::create_dir(&missing).expect("a folder");
+    settle().await;
+    assert!(!path.exists(), "it waits for its time");
+    pass(Duration::from_secs(2)).await;
+    assert!(path.is_file());
+    drop(n);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_an_interval_without_end_the_first_state_and_the_last_are_written() {
+    let folder = folder();
+    let path = folder.path().join("cache");
+    let (handed, mut script) = scripted::transport();
+    let builder = Client::builder("http://here:1").cache_file(&path).cache_interval(Duration::MAX);
+    let client = builder.connect_over(handed);
+    let n = client.watch::<i64>("n");
+    let stream = script.accept(state(5, [("n", 4, "int", "8")])).await;
+    settle().await;
+    let first = fs::read(&path).expect("it is there");
+    stream.say(change(6, [("n", 6, "int", "9")]));
+    pass(Duration::from_secs(3600)).await;
+    assert_eq!((n.get(), n.status().state), (Some(9), State::Ready), "the worker goes on");
+    assert_eq!(fs::read(&path).expect("it is there"), first);
+    end(client, n, script).await;
+    assert_ne!(fs::read(&path).expect("it is there"), first);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bootstrap_file_is_used_where_there_is_no_cache_and_stays_as_it_is() {
     let folder = folder();
     let path = folder.path().join("bootstrap");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use datastream::proto::DataResponse;
-use datastream_client::{Disconnect, Origin, Peer, State, Unavailable};
+use datastream_client::{Disconnect, Origin, Peer, State, Unavailable, Watch, combine};
 
 use super::{pass, settle};
 use crate::captured_log;
@@ -38,6 +38,32 @@ async fn a_handle_has_no_value_while_it_is_older_than_it_allows() {
     settle().await;
     assert_eq!((young.get(), or.get(), mapped.get()), (Some(10), 10, Some(11)), "it is confirmed again");
     assert_eq!((young.status().state, young.status().unavailable), (State::Ready, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_combination_has_no_value_while_a_part_is_older_than_it_allows() {
+    let (client, mut script) = client();
+    let (a, b) = (client.watch::<i64>("a").max_age(LIMIT), client.watch::<i64>("b"));
+    let both = combine((&a, &b));
+    // A longer limit of the whole leaves those of its parts.
+    let (nested, longer) = (combine((&both, &b)), both.clone().max_age(6 * LIMIT));
+    let (sum, mut cached) = (both.map(|(a, b)| a + b), both.cached());
+    let stream = script.accept(state(5, [("a", 3, "int", "1"), ("b", 4, "int", "2")])).await;
+    stream.open(Some(6 * LIMIT));
+    pass(LIMIT - Duration::from_millis(10)).await;
+    let mut read = || ([&both, &longer].map(Watch::get), nested.get(), sum.get(), *cached.get());
+    let known = ([Some((1, 2)); 2], Some(((1, 2), 2)), Some(3), Some((1, 2)));
+    assert_eq!(read(), known);
+    pass(Duration::from_millis(20)).await;
+    assert_eq!((a.get(), b.get(), read()), (None, Some(2), ([None; 2], None, None, None)));
+    let late = combine((&a, &b));
+    settle().await;
+    assert_eq!(late.get(), None);
+    let why = Err(Unavailable::Stale { key: "a".to_owned(), max_age: LIMIT });
+    assert_eq!((both.try_get(), longer.try_get(), both.status().state), (why.clone(), why, State::Stale));
+    stream.say(heartbeat(5));
+    settle().await;
+    assert_eq!((read(), late.get()), (known, Some((1, 2))), "it is confirmed again");
 }
 
 /// A server that had lost its store for an hour told a client that had just begun, which took that for no older than itself.
@@ -123,6 +149,38 @@ async fn with_a_server_of_the_original_the_age_counts_from_the_loss() {
     assert_eq!(n.get(), Some(10));
     pass(LIMIT).await;
     assert_eq!((n.get(), n.status().state), (None, State::Stale));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_combination_is_as_old_as_the_key_that_was_confirmed_first() {
+    let (client, mut script) = stranger();
+    let (a, b) = (client.watch::<i64>("a"), client.watch::<i64>("b"));
+    let young = combine((&a, &b)).max_age(LIMIT);
+    let (_, sync) = script.sync().await;
+    let refused = Disconnect::Refused { code: "UNKNOWN", text: String::new(), retry_after: None };
+    assert!(sync.send(Err(refused)).is_ok(), "the client waits");
+    script.probed(Ok(Peer::Original)).await;
+    let streams = [script.subscribe().await, script.subscribe().await];
+    for stream in &streams {
+        let key = stream.request.keys[0].clone();
+        stream.say(DataResponse {
+            position: None,
+            ..message(datastream::proto::Phase::Unspecified, 0, [(&*key, 0, "int", "10")])
+        });
+    }
+    pass(2 * LIMIT).await;
+    assert_eq!(young.get(), Some((10, 10)), "both are followed");
+    let [one, _other] = streams;
+    one.end(Disconnect::Ended);
+    pass(LIMIT / 2).await;
+    assert_eq!(young.get(), Some((10, 10)));
+    pass(LIMIT).await;
+    assert_eq!(
+        (young.get(), young.status().state, client.status().state),
+        (None, State::Stale, State::Ready)
+    );
+    let why = Unavailable::Stale { key: "a + b".to_owned(), max_age: LIMIT };
+    assert_eq!(young.try_get(), Err(why));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use datastream_client::{Client, Origin, State, Unavailable, combine};
+use futures_util::FutureExt as _;
 use serde::Deserialize;
 
 use super::{pass, settle};
@@ -60,6 +61,29 @@ async fn structs_maps_and_combinations_begin_with_the_file_of_a_closed_client() 
     pass(Duration::from_millis(1_100)).await;
     assert_eq!((pair.get().map(|pair| pair.b), both.get().map(|(pair, n)| pair.a + n)), (Some(2), Some(4)));
     assert_eq!((origins(), both.status().state), ([Origin::Live; 4], State::Ready));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_combination_that_the_server_confirms_is_no_longer_that_of_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (cache, overrides) = (folder.path().join("cache"), folder.path().join("overrides"));
+    let (client, mut script) = keeping(&cache, &overrides);
+    let _handles = (client.watch::<i64>("a"), client.watch::<i64>("b"));
+    let _stream = script.accept(state(5, [("a", 4, "int", "1"), ("b", 5, "int", "2")])).await;
+    settle().await;
+    client.close().await;
+
+    let (client, mut script) = keeping(&cache, &overrides);
+    let mut both = combine((&client.watch::<i64>("a"), &client.watch::<i64>("b")));
+    let stream = script.subscribe().await;
+    settle().await;
+    assert_eq!((both.get(), both.status().origin), (Some((1, 2)), Origin::Cache));
+    both.changed().await;
+    stream.say(resume(6, []));
+    settle().await;
+    let status = both.status();
+    assert_eq!((status.origin, status.state, status.revision), (Origin::Live, State::Ready, Some(6)));
+    assert_eq!((both.get(), both.changed().now_or_never()), (Some((1, 2)), None), "its values stayed");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use datastream::limit;
-use datastream_client::{CallError, Disconnect, State, Unavailable};
+use datastream_client::{CallError, Disconnect, State, Unavailable, combine};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
@@ -35,6 +35,45 @@ async fn states_are_told_in_their_order_and_the_present_one_at_once() {
     client.close().await;
     assert_eq!(next().await, State::Stale);
     assert!(within("the end", statuses.next()).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn statuses_end_with_that_of_the_closed_client_whatever_its_state_was() {
+    for state_before in [State::NotReady, State::Stale] {
+        let (client, mut script) = client();
+        let _n = client.watch::<i64>("n");
+        if state_before == State::Stale {
+            script.accept(state(5, [TEN])).await.end(Disconnect::Ended);
+            settle().await;
+        }
+        let mut statuses = client.status_stream();
+        let first = within("a status", statuses.next()).await.map(|status| status.state);
+        assert_eq!(first, Some(state_before));
+        let (last, ()) = tokio::join!(within("the last status", statuses.next()), client.close());
+        let last = last.expect("it is told before the end");
+        assert_eq!((last.state, last.last_error.as_deref()), (state_before, Some(&Disconnect::Closed)));
+        assert!(within("the end", statuses.next()).await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn handles_that_can_never_have_a_value_are_among_the_unready() {
+    let ((client, _script), (other, _others)) = (client(), client());
+    let handles =
+        (client.bind::<()>("/struct"), client.bind_validated("/rules", |(): &()| Ok::<_, String>(())));
+    let map = client.watch_prefix::<i64>("/map");
+    let unready = client.ready_all(Duration::MAX).await.expect_err("none is a prefix").unready;
+    let shown: Vec<_> = unready.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["`/map` is no key", "`/rules` is no key", "`/struct` is no key"]);
+    drop((handles, map));
+
+    let (a, b) = (client.watch::<i64>("a"), other.watch::<i64>("b"));
+    let _torn = combine((&a, &b, &a));
+    for client in [client, other] {
+        let unready = client.ready_all(Duration::from_secs(1)).await.expect_err("nobody answers").unready;
+        let torn = unready.iter().filter(|why| matches!(why, Unavailable::SeveralClients { .. }));
+        assert_eq!((unready.len(), torn.count()), (2, 1), "{unready:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,6 +122,47 @@ async fn no_override_outlives_its_end_in_a_handle_that_refuses_the_live_value() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_override_outlives_its_end_in_a_map_that_refuses_the_live_value() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("overrides.json");
+    let (client, mut script) = overridden(&path);
+    let map = client.watch_prefix::<u8>("p/");
+    let stream = script.accept(state(5, [("p/n", 3, "int", "1"), ("p/late", 3, "int", "999")])).await;
+    fs::write(&path, r#"{"p/n": 77, "p/late": 77}"#).expect("the folder can be written");
+    pass(LOOK).await;
+    let read = || ["p/n", "p/late"].map(|key| map.get().expect("a map").get(key).copied());
+    stream.say(change(6, [("p/n", 6, "int", "300")]));
+    settle().await;
+    assert_eq!(read(), [Some(77), Some(77)]);
+    fs::write(&path, r#"{"p/n": 500}"#).expect("the folder can be written");
+    pass(LOOK).await;
+    assert_eq!(read(), [Some(1), None], "one that cannot be used brings back none that could");
+    fs::write(&path, "{}").expect("the folder can be written");
+    pass(LOOK).await;
+    assert_eq!((read(), map.status().origin), ([Some(1), None], Origin::Live), "the last good that was live");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_override_that_became_the_live_value_of_a_key_in_a_map_is_its_last_good_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("overrides.json");
+    let (client, mut script) = overridden(&path);
+    let mut map = client.watch_prefix::<u8>("p/");
+    let stream = script.accept(state(5, [("p/n", 3, "int", "1")])).await;
+    fs::write(&path, r#"{"p/n": 77}"#).expect("the folder can be written");
+    pass(LOOK).await;
+    stream.say(change(6, [("p/n", 6, "int", "77")]));
+    settle().await;
+    map.changed().await;
+    fs::remove_file(&path).expect("it is there");
+    pass(LOOK).await;
+    assert_eq!((map.status().origin, map.changed().now_or_never()), (Origin::Live, None), "no value changed");
+    stream.say(change(7, [("p/n", 7, "int", "300")]));
+    settle().await;
+    assert_eq!(map.get().expect("a map").get("p/n"), Some(&77));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_no_object_leaves_the_overrides_as_they_were() {
     captured_log::capture();
     let folder = tempfile::tempdir().expect("a folder");

@@ -170,11 +170,16 @@ pub(super) fn ends() -> Vec<Scenario> {
     ];
     let in_wait = vec![End(Disconnect::Ended), Close, Is(Stale, Some(10)), ClientIs(Stale)];
     let at_stream = vec![Sync(Err(Disconnect::Ended)), Subscribe, Close, Is(NotReady, None)];
+    // The status of a client that was closed is the last one, whatever its state was.
     vec![
         ready("a server that goes away", drained, [Stale, Ready]),
         ready("closed while it is followed", vec![Close, Is(Stale, Some(10))], [Stale]),
-        ready("closed while it waits to reconnect", in_wait, [Stale]),
-        scenario("closed while it connects", vec![SyncHangs, Close, Is(NotReady, None)], [NotReady]),
-        scenario("closed while the stream is opened", at_stream, [NotReady]),
+        ready("closed while it waits to reconnect", in_wait, [Stale, Stale]),
+        scenario(
+            "closed while it connects",
+            vec![SyncHangs, Close, Is(NotReady, None)],
+            [NotReady, NotReady],
+        ),
+        scenario("closed while the stream is opened", at_stream, [NotReady, NotReady]),
     ]
 }
