@@ -13,6 +13,9 @@ pub enum Disconnect {
     /// The address is none: correct it.
     #[error("the address of the server cannot be used: {0}")]
     BadAddress(String),
+    /// The token that was given can be none: correct it.
+    #[error("the token cannot be used: it is empty, longer than 8 KiB, or not of visible ASCII characters")]
+    BadToken,
     /// The token, or what TLS needs, cannot be had: a file that cannot be read, a function of the application that
     /// failed. Nothing was sent. Put it right; it is tried again.
     #[error("the credentials cannot be used: {0}")]
@@ -66,12 +69,12 @@ pub enum Disconnect {
 }
 
 impl Disconnect {
-    /// Whether waiting will hardly help: the address is none, the credentials cannot be had, or the server answers
+    /// Whether waiting will hardly help: the address or the token is none, the credentials cannot be had, or the server answers
     /// UNAUTHENTICATED, PERMISSION_DENIED or UNIMPLEMENTED. The client tries again all the same, if more and more slowly up
-    /// to five minutes where it is refused, since what is wrong may be put right; only an address stays as bad as it is.
+    /// to five minutes where it is refused, since what is wrong may be put right; only an address and a token that was given stay as bad as they are.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::BadAddress(_) | Self::Credentials(_)) || self.is_refusal()
+        matches!(self, Self::BadAddress(_) | Self::BadToken | Self::Credentials(_)) || self.is_refusal()
     }
 
     /// Whether the server does not want this client, whatever it asks.
@@ -90,7 +93,7 @@ impl Disconnect {
 
     /// Whether trying again is in vain.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::BadAddress(_) | Self::Closed)
+        matches!(self, Self::BadAddress(_) | Self::BadToken | Self::Closed)
     }
 }
 
@@ -309,9 +312,10 @@ pub enum CallError {
 impl From<Disconnect> for CallError {
     fn from(why: Disconnect) -> Self {
         match why {
-            Disconnect::BadAddress(_) | Disconnect::Credentials(_) | Disconnect::Unreachable(_) => {
-                Self::Unreachable(Arc::new(why))
-            }
+            Disconnect::BadAddress(_)
+            | Disconnect::BadToken
+            | Disconnect::Credentials(_)
+            | Disconnect::Unreachable(_) => Self::Unreachable(Arc::new(why)),
             _ => Self::Failed(Arc::new(why)),
         }
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use datastream::value;
 use datastream_server::store::Retention;
@@ -28,6 +29,7 @@ pub(crate) struct Cli {
     #[arg(
         long,
         env = "DATASTREAM_STORE",
+        hide_env_values = true,
         value_name = "STORE",
         default_value = "sqlite:settings.db",
         global = true
@@ -121,6 +123,22 @@ pub(crate) enum Command {
 }
 
 impl Cli {
+    /// What the command line says, and the environment.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, or the help that was asked for. A store that is none is not repeated: there may be a password
+    /// in it, and the log of many a service is what it writes here.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(|mut error| {
+            let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+            if argument.is_some_and(|argument| argument.starts_with("--store")) {
+                error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+            }
+            error
+        })
+    }
+
     /// The settings of the server.
     pub(crate) fn config(&self) -> Config {
         let retention = Retention {

@@ -10,9 +10,9 @@ mod startup;
 mod store_url;
 mod webhook;
 
+use std::pin::pin;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use datastream_server::{incoming, serve};
 
 use crate::cli::{Cli, Command};
@@ -23,7 +23,7 @@ const CANNOT_START: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read().unwrap_or_else(|error| error.exit());
     let _last_lines = startup::log(&cli.log);
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,14 +48,15 @@ async fn run(cli: Cli) -> Result<(), StartError> {
     }
     startup::check_exposure(&cli)?;
     // Before the line that says it listens: whoever reads that line may stop the server gracefully.
-    let stopped = startup::stopped()?;
+    let mut stopped = pin!(startup::stopped()?);
     // Before the store is opened: a second server that was started by mistake touches no file.
     let (listener, address) = startup::listen(cli.listen)?;
     let webhook = cli.webhook.map(startup::listen).transpose()?;
-    let store = cli.store.open().await?;
-    if cli.demo {
-        startup::seed(&*store).await?;
-    }
+    // To open a store may take long: it waits for a database, or fetches a repository.
+    let store = tokio::select! {
+        store = startup::store(&cli) => store?,
+        () = &mut stopped => return Ok(()),
+    };
     if let Some((listener, address)) = webhook {
         tracing::info!(%address, "waiting for calls of a webhook");
         tokio::spawn(webhook::answer(listener, store.clone()));

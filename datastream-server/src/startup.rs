@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use datastream::proto::RefreshRequest;
 use datastream::proto::control_service_client::ControlServiceClient;
@@ -67,6 +69,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// second. With the usual 128, of 1,000 that came at once some were reset.
 const BACKLOG: u32 = 4096;
 
+/// How long a server that is asked to look may take: it gives its store some seconds.
+const ANSWER: Duration = Duration::from_secs(30);
+
 /// How many lines may wait for whoever takes them; one more is dropped, rather than wait for it.
 const LINES: usize = 8192;
 
@@ -106,8 +111,17 @@ fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, bound))
 }
 
+/// Opens the store, with sample settings in it if they are wanted.
+pub(crate) async fn store(cli: &Cli) -> Result<Arc<dyn Store>, StartError> {
+    let store = cli.store.open().await?;
+    if cli.demo {
+        seed(&*store).await?;
+    }
+    Ok(store)
+}
+
 /// Writes the sample settings of the original, in one commit.
-pub(crate) async fn seed(store: &dyn Store) -> Result<(), CommitError> {
+async fn seed(store: &dyn Store) -> Result<(), CommitError> {
     let operations = vec![
         Operation::put("max_connections", "int", "10"),
         Operation::put("rate_limit", "int", "1000"),
@@ -119,12 +133,24 @@ pub(crate) async fn seed(store: &dyn Store) -> Result<(), CommitError> {
 
 /// Has another server look at its store. Returns what it says, for people.
 pub(crate) async fn refresh(server: &str) -> Result<String, StartError> {
-    let failed = |said: String| StartError::Refresh { server: server.to_owned(), said };
-    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|error| failed(chain(&error)))?;
-    let channel = endpoint.connect().await.map_err(|error| failed(chain(&error)))?;
+    let said = tokio::time::timeout(ANSWER, ask_to_look(server)).await;
+    let said = said.unwrap_or_else(|_| Err(format!("it does not answer within {ANSWER:?}")));
+    said.map_err(|said| StartError::Refresh { server: without_password(server), said })
+}
+
+async fn ask_to_look(server: &str) -> Result<String, String> {
+    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|error| chain(&error))?;
+    let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
     let answer = ControlServiceClient::new(channel).refresh(RefreshRequest {}).await;
-    let position = answer.map_err(|status| failed(status.message().to_owned()))?.into_inner().position;
+    let position = answer.map_err(|status| status.message().to_owned())?.into_inner().position;
     Ok(format!("at revision {}", position.map_or(0, |position| position.revision)))
+}
+
+/// An address without what stands before an `@`.
+fn without_password(server: &str) -> String {
+    let (scheme, rest) = server.split_once("://").unwrap_or(("http", server));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}://{host}")
 }
 
 /// Completes when the operator wants the server to stop; signals are caught from this call on.

@@ -59,9 +59,7 @@ impl Token {
         match self {
             Self::None => Ok(None),
             // It stays as bad as it is, as a bad address does.
-            Self::Fixed(token) => {
-                header(token).map(Some).ok_or_else(|| Disconnect::BadAddress(RULE.to_owned()))
-            }
+            Self::Fixed(token) => header(token).map(Some).ok_or(Disconnect::BadToken),
             Self::Asked(asked) => {
                 let wrong = |why: &str| Disconnect::Credentials(format!("no token: {}", shown(why)));
                 let token = asked.answer().await.map_err(|why| wrong(&why))?;

@@ -54,7 +54,38 @@ fn credentials_that_cannot_be_had_are_a_mistake() {
     {
         transcript.run(&["--url", "https://127.0.0.1:1", flags[0], flags[1], "list"]);
     }
+    transcript.run(&["--token", "a b", "list"]);
     transcript.end("credentials");
+}
+
+/// A flag is meant for this call, and a variable for many.
+#[test]
+fn a_token_of_the_command_line_goes_before_one_of_the_environment() {
+    let transcript = Transcript::begin();
+    transcript.file("token", "good");
+    let list = |token: &str, words: &[&str]| {
+        let mut command = transcript.command(words);
+        command.env("DATASTREAM_TOKEN", token).output().expect("it can be run").status.code()
+    };
+    assert_eq!(list("a b", &["list"]), Some(2));
+    assert_eq!(list("a b", &["list", "--token-file", "token"]), Some(0));
+    assert_eq!(list("a b", &["--token-file", "token", "list"]), Some(0));
+    assert_eq!(list("good", &["list", "--token-file", "missing"]), Some(2));
+    assert_eq!(list("", &["list"]), Some(0), "an empty variable is none");
+    assert_eq!(list("good", &["--token", "", "list"]), Some(2));
+}
+
+#[test]
+fn what_is_refused_is_named_though_nobody_reads_the_rest() {
+    let transcript = Transcript::begin();
+    transcript.file("settings.toml", "max_connections = { type = \"bool\", value = \"true\" }\n");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = transcript.command(&["import", "settings.toml"]);
+    let output = command.stdout(writer).output().expect("it can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("refused: max_connections: "), "{said}");
 }
 
 #[test]

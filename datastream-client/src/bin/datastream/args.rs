@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use datastream_client::{Commit, ValueType};
 
@@ -11,7 +12,8 @@ use crate::output::Format;
 const AFTER_HELP: &str = "\
 The server is the one that --url names, or DATASTREAM_URL, or the file config.toml in the folder datastream of your
 configuration ($XDG_CONFIG_HOME, or ~/.config), as in: url = \"http://127.0.0.1:8080\". Without any of them it is
-http://127.0.0.1:8080. The token is that of --token, or of --token-file, or, for the server of the file, its token = \"...\".
+http://127.0.0.1:8080. The token is that of --token, or of --token-file, or of DATASTREAM_TOKEN, or of DATASTREAM_TOKEN_FILE,
+or, for the server of the file, its token = \"...\".
 
 On a terminal the output is a table; elsewhere it is plain: columns divided by tabs, without a header, with \\n, \\t and \\\\
 for what would break a line. NO_COLOR turns colours off.
@@ -31,6 +33,25 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl Cli {
+    /// What the command line says, and the environment.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, or the help that was asked for.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let is_said = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        // A flag is meant for this call, a variable for many. One that is empty is how many a script says that there is none.
+        let is_empty = cli.way.token.as_deref() == Some("");
+        if !is_said("token") && (is_empty || is_said("token_file")) {
+            cli.way.token = None;
+        }
+        Ok(cli)
+    }
 }
 
 /// How the server is reached, and as whom.

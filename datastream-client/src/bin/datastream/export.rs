@@ -41,16 +41,17 @@ pub(crate) async fn export(
         FileFormat::Json => json(&whole.settings),
     };
     let Some(target) = target else {
-        output.raw(text.as_bytes())?;
-        return report(&whole);
+        let written = output.raw(text.as_bytes());
+        return report(&whole).and(written);
     };
     target.replace(text.as_bytes())?;
     let count = whole.settings.len();
     let revision = whole.position.as_ref().map(|position| position.revision);
     let at = revision.map(|revision| format!(", as of revision {revision}")).unwrap_or_default();
     let json = json!({ "exported": count, "revision": revision });
-    output.done(&json, &format!("{count} exported{at}"))?;
-    report(&whole)
+    let told = output.done(&json, &format!("{count} exported{at}"));
+    // Whoever does not read the one is told the other.
+    report(&whole).and(told)
 }
 
 /// Names what the server lists and no file can hold.

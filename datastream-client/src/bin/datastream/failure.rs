@@ -71,7 +71,11 @@ impl From<CallError> for Failure {
             }
             CallError::Precondition(_) => (Code::Precondition, ""),
             CallError::Unreachable(why) if matches!(**why, Disconnect::BadAddress(_)) => (Code::Use, ADDRESS),
-            CallError::Unreachable(why) if matches!(**why, Disconnect::Credentials(_)) => (Code::Use, ""),
+            CallError::Unreachable(why)
+                if matches!(**why, Disconnect::BadToken | Disconnect::Credentials(_)) =>
+            {
+                (Code::Use, "")
+            }
             CallError::Unreachable(_) => (Code::Connection, NOT_THERE),
             CallError::TimedOut | CallError::Interrupted => (Code::Connection, AGAIN),
             CallError::Failed(why) => match &**why {

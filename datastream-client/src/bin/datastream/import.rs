@@ -39,8 +39,9 @@ pub(crate) async fn import(
     let (new, changed, equal) = (writer.new, writer.changed, sorted.equal);
     let all: Vec<_> = sorted.refused.iter().map(Refused::json).collect();
     let json = json!({ "new": new, "changed": changed, "equal": equal, "refused": all });
-    output.done(&json, &format!("{new} new, {changed} changed, {equal} equal"))?;
-    report(&sorted.refused)
+    let told = output.done(&json, &format!("{new} new, {changed} changed, {equal} equal"));
+    // Whoever does not read the one is told the other.
+    report(&sorted.refused).and(told.map_err(Failure::from))
 }
 
 /// The settings of a file, by what is to become of them.

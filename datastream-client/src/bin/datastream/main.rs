@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use datastream_client::{CallError, Client, Limits};
 
 use args::{Cli, Verb};
@@ -36,7 +36,7 @@ use output::{Output, escaped, say};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let done = match Cli::try_parse() {
+    let done = match Cli::read() {
         Ok(cli) => run(cli).await,
         Err(error) if error.use_stderr() => Err(error.into()),
         Err(help) => help.print().map_err(Failure::from),

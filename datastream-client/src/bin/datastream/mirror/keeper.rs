@@ -185,7 +185,7 @@ impl<'a> Keeper<'a> {
     fn unready(&self, why: Unavailable) -> Failure {
         let status = self.client.status();
         match status.last_error {
-            Some(error) if matches!(*error, Disconnect::BadAddress(_)) => {
+            Some(error) if matches!(*error, Disconnect::BadAddress(_) | Disconnect::BadToken) => {
                 CallError::Unreachable(error).into()
             }
             _ if status.peer == Some(Peer::Original) => Failure::new(
