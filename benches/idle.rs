@@ -1,8 +1,8 @@
 //! What it costs to have nothing to do: the share of a core that an idle server and an idle client use.
 //!
 //! `cargo bench --bench idle -- [SECONDS]`, after `cargo build --release -p datastream-server`: real processes,
-//! at the default interval of heartbeats, for so long each (10 s). It fails above the limits. The processes
-//! start this same program again, to be the clients.
+//! at the default interval of heartbeats, for so long each (10 s), once they have come to rest. It fails above the
+//! limits. The processes start this same program again, to be the clients.
 
 mod program;
 
@@ -31,12 +31,12 @@ fn measure(window: Duration) {
     let (server, url) =
         serve(folder.path(), &format!("sqlite:{}", folder.path().join("settings.db").display()));
     let mut verdict = Verdict { window, failed: false };
-    verdict.judge("server without a connection", server.share_of_a_core(window), 0.1);
+    verdict.judge("server without a connection", &server, 0.1);
     let one = start_clients(1, &url);
-    verdict.judge("client", one.share_of_a_core(window), 0.1);
+    verdict.judge("client", &one, 0.1);
     drop(one);
     let _many = start_clients(CLIENTS, &url);
-    verdict.judge("server with 1,000 connections", server.share_of_a_core(window), 2.0);
+    verdict.judge("server with 1,000 connections", &server, 2.0);
     assert!(!verdict.failed, "above a limit");
 }
 
@@ -46,8 +46,9 @@ struct Verdict {
 }
 
 impl Verdict {
-    /// Prints what was used, in percent of a core, and remembers whether it is too much.
-    fn judge(&mut self, name: &str, used: f64, limit: f64) {
+    /// Prints what an idle program uses, in percent of a core, and remembers whether it is too much.
+    fn judge(&mut self, name: &str, program: &Program, limit: f64) {
+        let used = program.idle_share_of_a_core(limit, self.window);
         let verdict = if used < limit { "PASS" } else { "FAIL" };
         self.failed |= used >= limit;
         println!("{verdict} idle {name}: {used:.3} % of a core over {:?} (limit {limit} %)", self.window);

@@ -93,7 +93,10 @@ async fn a_bad_address_never_panics_and_names_its_rule() {
 
 #[tokio::test]
 async fn a_wrong_port_is_named() {
-    let unused = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+    // Kept bound, so that nobody else comes to listen there.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let unused = socket.local_addr().expect("it is bound");
     let client = Client::connect(unused.to_string());
     let why = trouble(&client).await;
     assert!(matches!(why, Disconnect::Unreachable(_)), "{why:?}");

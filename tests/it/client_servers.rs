@@ -231,8 +231,9 @@ fn beside_a_black_hole(server: &TestServer, limits: Limits) -> (Client, Arc<Atom
     (client.connect(), asked)
 }
 
+/// Soon over for a connection that is never made, and enough for one that is.
 fn short() -> Limits {
-    Limits::default().connect(Duration::from_millis(200)).sync(Duration::from_millis(1_000))
+    Limits::default().connect(Duration::from_secs(1)).sync(Duration::from_secs(2))
 }
 
 #[tokio::test]

@@ -51,7 +51,8 @@ async fn a_killed_server_keeps_every_acknowledged_push_and_every_client_converge
     println!(
         "{rounds} rounds in {took:.1?}: {acknowledged} pushes acknowledged, {found} others there as well"
     );
-    assert!(acknowledged > (rounds * COUNTERS) as u64, "hardly anything was pushed");
+    // Beside the pushes of the start. How many there are is the machine's, and of each life chance.
+    assert!(acknowledged > (LANES * COUNTERS + rounds) as u64, "hardly anything was pushed");
 }
 
 async fn live_and_die(rounds: usize) -> (u64, u64) {

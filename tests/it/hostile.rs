@@ -1,4 +1,4 @@
-//! A server whose streams say what the test wants, and a client of it that has little patience.
+//! A server whose streams say what the test wants, and clients of it.
 
 use std::time::Duration;
 
@@ -26,15 +26,22 @@ impl Hostile {
         self.server.url()
     }
 
-    /// A client that gives a stream half a second for its first message.
+    /// A client that gives a stream two seconds for its first message.
     pub(crate) fn client(&self) -> Client {
         self.client_with(Limits::default()).connect()
     }
 
     /// The same, with other limits beside.
     pub(crate) fn client_with(&self, limits: Limits) -> ClientBuilder {
-        let short = Duration::from_millis(500);
-        Client::builder(self.url()).limits(limits.first_message(short).seen(short))
+        let limit = Duration::from_secs(2);
+        Client::builder(self.url()).limits(limits.first_message(limit).seen(limit))
+    }
+
+    /// A client that gives a stream half a second: for tests that wait until its patience ends.
+    pub(crate) fn impatient_client(&self) -> Client {
+        let limit = Duration::from_millis(500);
+        let limits = Limits::default().first_message(limit).seen(limit);
+        Client::builder(self.url()).limits(limits).connect()
     }
 
     /// The next `Subscribe`.
@@ -42,8 +49,13 @@ impl Hostile {
         within("Subscribe", self.script.next()).await
     }
 
-    /// Lets the next `Subscribe` in, with heartbeats each 100 ms as it says.
+    /// Lets the next `Subscribe` in, with heartbeats each two seconds as it says: no busy machine is taken for silence.
     pub(crate) async fn accept(&mut self) -> ScriptedStream {
+        self.asked().await.accept_with_heartbeat("2000")
+    }
+
+    /// Lets it in, with heartbeats each 100 ms as it says, so that silence is soon missed.
+    pub(crate) async fn accept_to_be_missed(&mut self) -> ScriptedStream {
         self.asked().await.accept_with_heartbeat("100")
     }
 

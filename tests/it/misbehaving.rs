@@ -9,9 +9,13 @@ use crate::wire::{Wire, announced, eventually, within};
 
 /// A server that holds `n`, a client that notices silence soon, and its handle.
 async fn live() -> (TestServer, Client, Watch<i64>) {
+    live_for(Duration::from_secs(2)).await
+}
+
+/// The same, with a client that takes so long for silence.
+async fn live_for(limit: Duration) -> (TestServer, Client, Watch<i64>) {
     let server = TestServer::start().with("n", 10_i64);
-    let short = Duration::from_secs(2);
-    let limits = Limits::default().idle(short).first_message(short).sync(short).seen(short);
+    let limits = Limits::default().idle(limit).first_message(limit).sync(limit).seen(limit);
     let client = Client::builder(server.url()).limits(limits).connect();
     let n = client.watch::<i64>("n");
     within("ready", n.ready()).await.expect("it is there");
@@ -91,7 +95,7 @@ async fn a_late_message_is_late_and_in_its_order() {
     within("the first", n.changed()).await;
     assert!(began.elapsed() >= delay, "{:?}", began.elapsed());
     becomes(&n, 12, State::Ready).await;
-    assert!(began.elapsed() < 10 * delay, "they are late together: {:?}", began.elapsed());
+    assert!(began.elapsed() < 30 * delay, "they are late together: {:?}", began.elapsed());
     drop(late);
     server.set("n", 13_i64);
     becomes(&n, 13, State::Ready).await;
@@ -99,7 +103,7 @@ async fn a_late_message_is_late_and_in_its_order() {
 
 #[tokio::test]
 async fn what_is_said_twice_is_one_change() {
-    let (server, client, mut n) = live().await;
+    let (server, client, mut n) = live_for(Duration::from_secs(10)).await;
     let _seen = tokio::time::timeout(Duration::ZERO, n.changed()).await;
     let twice = server.duplicate();
     let mut stream = Wire::to(&server.url()).await.subscribe(announced(["n"])).await;
@@ -162,7 +166,7 @@ async fn revisions_that_are_lowered_and_tokens_that_are_changed_without_a_reset_
 
 #[tokio::test]
 async fn another_history_with_a_reset_is_followed() {
-    let (server, client, n) = live().await;
+    let (server, client, n) = live_for(Duration::from_secs(10)).await;
     (11..20_i64).for_each(|value| server.set("n", value));
     becomes(&n, 19, State::Ready).await;
     server.begin_anew();

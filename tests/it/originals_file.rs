@@ -1,6 +1,5 @@
 //! Laws of a server on a file that the Go original made: the defects of its SQLite store must not come back.
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use tonic::Code;
 
 use crate::captured_log;
 use crate::faulty_store::{Fault, FaultyStore};
-use crate::process;
 use crate::wire::{DEADLINE, Deliveries, Wire, announced, data, unannounced, within};
 
 /// What the original makes, of a table of any name.
@@ -163,14 +161,13 @@ async fn d28_a_file_that_is_locked_for_a_while_ends_no_stream() {
 
 /// Each call is a line in the log. Nobody takes the lines, and a pipe holds 64 KiB.
 #[tokio::test]
+#[cfg(target_os = "linux")]
 async fn d29_a_log_that_nobody_reads_blocks_nothing() {
     let folder = TempDir::new().expect("a folder");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound").to_string();
-    drop(listener);
-    let mut command: Command = process::command(&["--store", "memory:", "--listen", &address]);
-    let mut child =
-        command.current_dir(&folder).stderr(Stdio::piped()).spawn().expect("the program can be run");
+    let address = format!("127.0.0.1:{}", crate::postgres::free_port());
+    let mut command = crate::process::command(&["--store", "memory:", "--listen", &address]);
+    command.current_dir(&folder).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("the program can be run");
     let wire = Wire::lazy(&format!("http://{address}"));
     let began = std::time::Instant::now();
     while wire.service().sync(unannounced(["a"])).await.is_err() {

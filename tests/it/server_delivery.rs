@@ -202,13 +202,13 @@ async fn d12_a_client_that_leaves_in_the_middle_of_a_delivery_leaves_nothing_beh
 
 #[tokio::test]
 async fn a_stuck_delivery_is_ended_and_a_slow_one_is_not() {
-    let limit = Duration::from_millis(200);
-    let server = large(Config::default().stall_limit(limit).heartbeat(limit)).await;
+    let (limit, heartbeat) = (Duration::from_secs(2), Duration::from_millis(200));
+    let server = large(Config::default().stall_limit(limit).heartbeat(heartbeat)).await;
     let wire = Wire::narrow(&server.url()).await;
     let mut stuck = wire.subscribe(announced(["large/"])).await;
     let mut clock = wire.subscribe(announced(["unknown"])).await;
     clock.next().await;
-    for _ in 0..4 {
+    for _ in 0..15 {
         clock.heartbeat().await;
     }
     let end = stuck.try_next().await.expect_err("it was ended");

@@ -170,8 +170,8 @@ async fn d19_the_store_is_not_asked_more_often_for_more_subscribers() {
         }
         looks.push(store.looks() - before);
     }
-    // At most one for each push, and one more of the clock.
-    assert!(looks.iter().all(|looks| *looks <= 21), "{looks:?}");
+    // One for each push, and where the machine is busy some of the clock. A loop for each subscriber would make 2000.
+    assert!(looks.iter().all(|looks| *looks <= 3 * 20), "{looks:?}");
 }
 
 #[tokio::test]

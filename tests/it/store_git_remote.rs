@@ -10,6 +10,7 @@ mod hostile;
 mod mirror;
 mod outages;
 mod refusals;
+#[cfg(target_os = "linux")]
 mod ssh;
 mod start;
 

@@ -40,19 +40,20 @@ pub(super) async fn row_85_heartbeats_alone_after_a_write_of_our_own_are_doubted
         Some(0),
         "it asks for everything"
     );
-    asked.accept_with_heartbeat("100").say(state(2, [("n", 2, "int", "2")]));
+    asked.accept().say(state(2, [("n", 2, "int", "2")]));
     eventually("its own write", || n.get() == Some(2)).await;
 }
 
 #[tokio::test]
 pub(super) async fn row_88_headers_and_then_silence_is_given_up() {
     let mut server = Hostile::start();
-    let client = server.client();
+    let client = server.impatient_client();
     let n = client.watch::<i64>("n");
-    let silent = server.accept().await;
+    let silent = server.accept_to_be_missed().await;
     left(&silent).await;
     eventually("a reason", || client.status().last_error.as_deref() == Some(&Disconnect::Silent)).await;
-    let live = server.serve(state(5, [TEN])).await;
+    let live = server.accept_to_be_missed().await;
+    live.say(state(5, [TEN]));
     within("ready", n.ready()).await.expect("it is there");
     left(&live).await; // It named heartbeats, and none came.
     eventually("silent again", || n.status().state == State::Stale).await;

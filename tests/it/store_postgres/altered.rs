@@ -82,10 +82,10 @@ async fn triggers_are_mended_without_harm_to_who_writes_meanwhile() {
     let [writer, reader] = [database.connect().await, database.connect().await];
     writer.batch_execute("BEGIN; UPDATE data SET value = '2'").await.expect("it is open");
     let began = std::time::Instant::now();
-    // Longer than PostgreSQL waits before it looks who waits for whom.
+    // Longer than PostgreSQL waits before it looks who waits for whom. Who waited in front would do so to the end.
     while began.elapsed() < std::time::Duration::from_secs(2) {
         let read = reader.query("SELECT FROM data", &[]);
-        let patience = std::time::Duration::from_secs(1);
+        let patience = std::time::Duration::from_millis(1900);
         tokio::time::timeout(patience, read)
             .await
             .expect("nobody waits in front for long")

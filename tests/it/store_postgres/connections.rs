@@ -42,7 +42,7 @@ async fn a_store_that_is_dropped_leaves_no_connection_behind() {
     until("none of them", || async { count() == 0 }).await;
 }
 
-/// For six seconds of heartbeats. That the log is looked at every second would be seen.
+/// For seven seconds of heartbeats. That the log is looked at every second would be seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_server_asks_its_database_next_to_nothing() {
     captured_log::capture();
@@ -61,10 +61,11 @@ async fn an_idle_server_asks_its_database_next_to_nothing() {
     stream.delivery().await;
     let before = asked("").len();
     let began = std::time::Instant::now();
-    while began.elapsed() < std::time::Duration::from_secs(6) {
+    while began.elapsed() < std::time::Duration::from_secs(7) {
         stream.heartbeat().await;
     }
     let asked = asked("").split_off(before);
-    // A look by the clock every five seconds, and one more at the ring that says that there is a bell.
-    assert!((1..=3).contains(&asked.len()), "{asked:#?}");
+    // A look by the clock every five seconds, and one more at the ring that says that there is a bell; the seven
+    // seconds are longer on a busy machine. A look each second would make six at least.
+    assert!((1..=5).contains(&asked.len()), "{asked:#?}");
 }

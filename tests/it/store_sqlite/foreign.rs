@@ -154,17 +154,15 @@ async fn an_idle_store_rings_nothing() {
     for value in 0..20 {
         commit(&store, [Operation::put("a", "int", value.to_string())]).await;
     }
-    let count = async |period| {
-        let mut rings = 0;
-        let _ = tokio::time::timeout(period, async {
-            loop {
-                store.rung().await;
-                rings += 1;
-                // What one who is rung for does.
-                store.load().await.expect("load");
-            }
-        })
-        .await;
+    // How often it rings until it is quiet for so long.
+    let count = async |quiet| {
+        let (began, mut rings) = (Instant::now(), 0);
+        while tokio::time::timeout(quiet, store.rung()).await.is_ok() {
+            assert!(began.elapsed() < DEADLINE, "{rings} rings, and it is not quiet");
+            rings += 1;
+            // What one who is rung for does.
+            store.load().await.expect("load");
+        }
         rings
     };
     let settling = count(Duration::from_millis(500)).await;
