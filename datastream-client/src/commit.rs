@@ -3,6 +3,8 @@
 mod insist;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use datastream::key::{self, shown};
@@ -17,6 +19,12 @@ use crate::error::{BadCommit, CallError};
 use crate::worker::Command;
 use crate::written::Written;
 pub(crate) use insist::Deadline;
+
+/// Drawn once by the system, which is more than what else is drawn depends on: when the machine was started, and the thread.
+static PROCESS: LazyLock<u128> = LazyLock::new(|| {
+    let draw = || u128::from(RandomState::new().hash_one(()));
+    draw() << 64 | draw()
+});
 
 impl Client {
     /// Begins a commit: puts and deletes that are applied together, or not at all.
@@ -172,7 +180,7 @@ impl Commit {
         for key in &retyped {
             request.operations[find(key)?].retype = true;
         }
-        request.request_id = format!("{:032x}", fastrand::u128(..));
+        request.request_id = format!("{:032x}", fastrand::u128(..) ^ *PROCESS);
         match request.encoded_len() {
             length if length > limit::MESSAGE_BYTES => Err(BadCommit::TooLarge { length }.into()),
             _ => Ok(request),

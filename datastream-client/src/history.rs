@@ -63,7 +63,7 @@ pub struct HistoryEntry {
     pub key: String,
     /// The name of the type, as it was written.
     pub value_type: String,
-    /// The text that was written; `None` for a deletion.
+    /// The text that was written; `None` for a deletion. Empty, with an empty type, where it is too large to be served.
     pub value: Option<Bytes>,
     /// The revision of the change.
     pub revision: u64,
@@ -82,8 +82,11 @@ impl HistoryEntry {
     ///
     /// # Errors
     ///
-    /// [`ValueError`] if `T` does not read it.
+    /// [`ValueError`] if `T` does not read it, or it is too large to be served.
     pub fn get<T: Value>(&self) -> Result<Option<T>, ValueError> {
+        if self.value_type.is_empty() && self.value.as_ref().is_some_and(Bytes::is_empty) {
+            return Err(ValueError::refused::<T>("it is too large to be served"));
+        }
         self.value.as_ref().map(|text| value::decode(&self.value_type, text)).transpose()
     }
 

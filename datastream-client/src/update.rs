@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use datastream::key::{self, shown};
 use datastream::proto::{Data, DataRequest};
-use datastream::value::{self, Value, same_type};
+use datastream::value::{self, Value};
 
 use crate::client::Client;
 use crate::commit::{Commit, Deadline};
@@ -45,14 +45,21 @@ impl Client {
         key::check(key).map_err(|source| CallError::NotAKey { key: shown(key).to_string(), source })?;
         let deadline = self.deadline();
         let mut retry = Retry::contended();
+        let mut unread = None;
         loop {
             let now = self.read(key, deadline).await?;
-            let value = now.as_ref().map(|now| decoded(key, now)).transpose()?;
-            let Some(commit) = self.change(key, now.as_ref(), decide(value))? else { return Ok(None) };
+            let value: Option<T> = now.as_ref().map(|now| decoded(key, now)).transpose()?;
+            // What is there may be written otherwise than `T` writes it.
+            let text = value.as_ref().and_then(|value| value::encode(value).ok());
+            let Some(commit) = self.change(key, now.as_ref(), text, decide(value))? else { return Ok(None) };
             let error = match self.make(commit.into_request()?, deadline).await {
                 Err(error) if is_lost_race(&error) => error,
                 answer => return answer.map(Some),
             };
+            // It is there and cannot be read: nobody was quicker.
+            if now.is_none() && std::mem::replace(&mut unread, exists(&error)) == exists(&error) {
+                return Err(error);
+            }
             let wait = retry.next(fastrand::f64());
             if !deadline.allows(wait) {
                 return Err(error);
@@ -71,20 +78,21 @@ impl Client {
         Ok(answer.data.remove(key).filter(|data| !data.deleted))
     }
 
-    /// The commit that makes `new` of what there is; `None` if it is the same.
+    /// The commit that makes `new` of what there is; `None` if it is the same, and so written as `text`.
     fn change<T: Value>(
         &self,
         key: &str,
         now: Option<&Data>,
+        text: Option<Bytes>,
         new: Option<T>,
     ) -> Result<Option<Commit>, CallError> {
         let expected = now.map_or(0, |now| now.revision);
         let commit = self.commit().expect_revision(key, expected);
         let Some(new) = new else { return Ok(now.map(|_| commit.delete(key))) };
-        let text = value::encode(&new)
+        let new = value::encode(&new)
             .map_err(|source| CallError::Unwritable { key: shown(key).to_string(), source })?;
-        let is_same = |now: &Data| same_type(&now.value_type, T::WRITES.name()) && now.value == text;
-        Ok((!now.is_some_and(is_same)).then(|| commit.put_text(key, T::WRITES.name(), text.clone())))
+        let is_same = text.is_some_and(|text| text == new);
+        Ok((!is_same).then(|| commit.put_text(key, T::WRITES.name(), new)))
     }
 }
 
@@ -92,6 +100,14 @@ fn decoded<T: Value>(key: &str, data: &Data) -> Result<T, CallError> {
     let text: &Bytes = &data.value;
     value::decode(&data.value_type, text)
         .map_err(|source| CallError::Unreadable { key: shown(key).to_string(), source })
+}
+
+/// The revision of a key that was expected not to exist.
+fn exists(error: &CallError) -> Option<u64> {
+    match error {
+        CallError::Exists { revision, .. } => Some(*revision),
+        _ => None,
+    }
 }
 
 fn is_lost_race(error: &CallError) -> bool {

@@ -81,10 +81,18 @@ impl std::fmt::Debug for Action {
 /// What a store holds of a key when an operation meets it.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// The value; `None` after a deletion.
+    /// The value; `None` after a deletion, and of one that is left out.
     pub value: Option<Stored>,
+    /// Whether a value is there that is left out because it is too large to be served.
+    pub is_left_out: bool,
     /// The revision of the last change.
     pub revision: u64,
+}
+
+impl Held {
+    fn is_live(&self) -> bool {
+        self.value.is_some() || self.is_left_out
+    }
 }
 
 /// What an operation comes to.
@@ -176,6 +184,7 @@ impl Operation {
     pub fn decide(&self, held: Option<&Held>) -> Result<Effect, Refused> {
         self.check()?;
         self.check_revision(held)?;
+        let is_live = held.is_some_and(Held::is_live);
         let held = held.and_then(|held| held.value.as_ref());
         match &self.action {
             Action::Put { value, value_type, retype } => {
@@ -183,7 +192,7 @@ impl Operation {
                 let asked = Stored { value: value.clone(), value_type };
                 Ok(if held == Some(&asked) { Effect::Stands } else { Effect::Write(asked) })
             }
-            Action::Delete if held.is_some() => Ok(Effect::Remove),
+            Action::Delete if is_live => Ok(Effect::Remove),
             Action::Delete => Ok(Effect::Stands),
         }
     }
@@ -199,7 +208,7 @@ impl Operation {
     }
 
     fn check_revision(&self, held: Option<&Held>) -> Result<(), Refused> {
-        let live = held.filter(|held| held.value.is_some()).map_or(0, |held| held.revision);
+        let live = held.filter(|held| held.is_live()).map_or(0, |held| held.revision);
         match self.expected_revision {
             Some(0) if live > 0 => Err(Refused::Exists { revision: live }),
             Some(1..) if live == 0 && matches!(self.action, Action::Delete) => Err(Refused::NotFound),

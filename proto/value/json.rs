@@ -127,8 +127,12 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for Json<T> 
         parse(text).map(Self)
     }
 
+    /// JSON has no `NaN` and no infinity, for which `null` would be written, and nobody could read that.
     fn to_text(&self) -> Result<Bytes, ValueError> {
-        write(&self.0)
+        let text = write(&self.0)?;
+        let read_again = parse::<T>(&text);
+        read_again.map_err(|_| ValueError::refused::<T>("what is written of it as JSON cannot be read"))?;
+        Ok(text)
     }
 }
 

@@ -93,3 +93,15 @@ async fn the_history_of_what_is_no_key_is_not_asked_for() {
     assert!(history.next().await.is_none());
     assert!(script.is_idle());
 }
+
+/// An empty value would be written back as such.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_is_too_large_to_be_served_is_not_read_as_an_empty_one() {
+    let (client, mut script) = client();
+    let read = read_all(&client, "n");
+    let data = Data { key: "n".to_owned(), revision: 3, ..Data::default() };
+    let change = Change { data: Some(data), ..Change::default() };
+    answer(&mut script, "", page([change], "")).await;
+    let entries = within("the history", read).await.expect("no panic").expect("it is told");
+    assert!(entries[0].get::<Bytes>().is_err());
+}

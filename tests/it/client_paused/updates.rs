@@ -181,6 +181,36 @@ async fn no_value_deletes_and_the_same_value_is_no_write() {
     }
 }
 
+/// There are several texts for many a value, and several types that `T` reads.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_is_given_back_is_no_write_however_it_was_written() {
+    let (client, mut script) = client();
+    let update = tokio::spawn({
+        let client = client.clone();
+        async move { client.update("n", |now: Option<Duration>| now).await }
+    });
+    hold(&mut script, state(5, [("n", 3, "duration", "90s")])).await;
+    assert_eq!(updated(update).await.expect("nothing to do"), None);
+    let update = tokio::spawn(async move { client.update("n", |now: Option<f64>| now).await });
+    hold(&mut script, state(5, [("n", 3, "int", "5")])).await;
+    assert_eq!(updated(update).await.expect("nothing to do"), None);
+    assert!(script.is_idle());
+}
+
+/// As one that is too large to be served.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_there_and_is_not_shown_is_told_at_once() {
+    let (client, mut script) = client();
+    let update = increment(&client, &Arc::default());
+    for _ in 0..2 {
+        hold(&mut script, state(5, [])).await;
+        let exists = CallError::Exists { key: "n".to_owned(), revision: 3 };
+        script.commit().await.1.send(Err(exists)).expect("the client waits");
+    }
+    assert!(matches!(updated(update).await, Err(CallError::Exists { revision: 3, .. })));
+    assert!(script.is_idle());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_update_writes_nothing_where_it_cannot_read() {
     let denied = DataResponse { denied: vec!["n".to_owned()], ..state(5, []) };

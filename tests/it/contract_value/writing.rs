@@ -89,6 +89,7 @@ fn what_has_no_text_is_not_written() {
         assert!(matches!(float.to_text(), Err(ValueError::Grammar { value_type: ValueType::Float, .. })));
     }
     assert!(matches!(f32::NAN.to_text(), Err(ValueError::Grammar { .. })));
+    assert!(matches!(encode(&Json(f64::NAN)), Err(ValueError::Refused { .. })), "JSON has no such number");
     let deep = (0..65).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
     assert!(matches!(encode(&deep), Err(ValueError::Json { .. })));
 }

@@ -85,7 +85,7 @@ impl World {
 
     fn held(&self, key: &str) -> Option<Held> {
         let latest = self.oracle.get(self.primary.head).latest.get(key)?;
-        Some(Held { value: latest.text.as_ref().map(stored), revision: latest.revision })
+        Some(Held { value: latest.text.as_ref().map(stored), is_left_out: false, revision: latest.revision })
     }
 
     fn position(&self, id: usize) -> &Position {

@@ -297,10 +297,11 @@ impl History {
     }
 
     pub(super) fn decide(&self, operation: &Operation) -> Result<Effect, CommitError> {
-        let held = self
-            .latest
-            .get(&operation.key)
-            .map(|Latest { change, .. }| Held { value: change.value.clone(), revision: change.revision });
+        let held = self.latest.get(&operation.key).map(|Latest { change, .. }| Held {
+            value: change.value.clone(),
+            is_left_out: change.too_large.is_some(),
+            revision: change.revision,
+        });
         operation.decide(held.as_ref()).map_err(|why| CommitError::from(why).of(&operation.key))
     }
 

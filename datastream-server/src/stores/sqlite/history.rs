@@ -103,7 +103,7 @@ pub(super) fn held(row: &Row<'_>, first: usize) -> Result<Option<(Held, u64)>> {
     };
     // A foreign change stands for itself.
     let commit = row.get::<_, Option<i64>>(first + 3)?.map_or(revision, i64::cast_unsigned);
-    Ok(Some((Held { value: stored(row, first, first + 1)?, revision }, commit)))
+    Ok(Some((Held { value: stored(row, first, first + 1)?, is_left_out: false, revision }, commit)))
 }
 
 pub(super) fn snapshot(connection: &Connection) -> Result<Snapshot> {
