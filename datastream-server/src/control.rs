@@ -59,6 +59,10 @@ impl Control {
             if text.len() > most {
                 return Err(convert::invalid(field, &format!("it has at most {most} bytes")));
             }
+            // Not every store can hold one: PostgreSQL would fail, and the caller try again for nothing.
+            if text.contains('\0') {
+                return Err(convert::invalid(field, "it holds no NUL"));
+            }
         }
         let named = (!request.request_id.is_empty()).then(|| request_id(&request));
         let CommitRequest { operations, author, message, .. } = request;

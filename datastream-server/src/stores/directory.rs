@@ -119,6 +119,11 @@ impl Place for Directory {
         self.run(move |folder| folder.remove(&key, &over)).await
     }
 
+    async fn keep(&self, key: &str) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        self.run(move |folder| folder.keep(&key)).await
+    }
+
     fn reserves(&self, key: &str) -> bool {
         own::reserves(key)
     }

@@ -50,6 +50,8 @@ struct Shared<P: Place> {
     looking: tokio::sync::Mutex<()>,
     /// What may be done yet of requests that were given up, by their names.
     doubts: Mutex<HashMap<Arc<str>, commit::Doubt>>,
+    /// The key of a change that was done and may not be kept; nothing is written before it is.
+    unkept: Mutex<Option<Arc<str>>>,
     /// Why the last look failed.
     failure: Mutex<Option<String>>,
     /// When the last good look began.
@@ -92,6 +94,7 @@ impl<P: Place> Objects<P> {
             line: Arc::default(),
             looking: tokio::sync::Mutex::default(),
             doubts: Mutex::default(),
+            unkept: Mutex::default(),
             failure: Mutex::default(),
             heard: Mutex::new(SystemTime::now()),
             interval,

@@ -197,6 +197,24 @@ async fn what_is_wrong_by_itself_is_named() {
     assert!(wire.sync(announced([""; 0])).await.data.is_empty(), "nothing was applied");
 }
 
+/// Not every store can hold one, and who is told to try again would do so for nothing.
+#[tokio::test]
+async fn a_text_of_a_commit_that_holds_a_nul_is_named() {
+    let (_server, wire, control) = server().await;
+    let request = || CommitRequest { operations: vec![put("a", "int", "1")], ..CommitRequest::default() };
+    let nul = || "a\0b".to_owned();
+    for (field, request) in [
+        ("request_id", CommitRequest { request_id: nul(), ..request() }),
+        ("author", CommitRequest { author: nul(), ..request() }),
+        ("message", CommitRequest { message: nul(), ..request() }),
+    ] {
+        let status = control.make(request).await.expect_err("it holds a NUL");
+        assert_invalid(field, &status, field);
+        assert!(status.message().contains("holds no NUL"), "{status:?}");
+    }
+    assert!(wire.sync(announced([""; 0])).await.data.is_empty(), "nothing was applied");
+}
+
 #[tokio::test]
 async fn a_commit_has_at_most_ten_thousand_operations() {
     let (_server, wire, control) = server().await;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
 use datastream_server::MAX_VALUE_BYTES;
-use datastream_server::store::{Operation, Refused};
+use datastream_server::store::{Commit, CommitError, Operation, Refused};
 
 use super::{Folder, changes, commit, head, refused, setting, state};
 use crate::process::Server;
@@ -74,6 +74,25 @@ async fn a_key_is_a_path_and_folders_come_and_go_with_it() {
     commit(&store, Operation::delete("a/d")).await;
     assert!(!folder.file("a").exists());
     assert!(folder.path().exists());
+}
+
+/// Of a folder that is empty nobody knows whose it is: only what the push has made goes.
+#[tokio::test]
+async fn a_push_that_is_refused_leaves_the_folders_as_they_were() {
+    let folder = Folder::new();
+    fs::create_dir(folder.file("empty")).expect("a folder");
+    let store = folder.store().await;
+    let long = "x".repeat(300);
+    for key in [format!("a/b/{long}"), format!("a/{long}/c/d"), format!("empty/b/{long}")] {
+        assert_eq!(refused(&store, Operation::put(&key, "int", "1")).await, Refused::Rules, "{key}");
+    }
+    assert!(!folder.file("a").exists() && !folder.file("empty/b").exists());
+    assert!(folder.file("empty").exists());
+    commit(&store, Operation::put("a", "int", "1")).await;
+    folder.write(".datastream.toml", "torn");
+    let refusal = refused(&store, Operation::put("b/c/d", "int", "1")).await;
+    assert!(matches!(refusal, Refused::InTheWay { .. }), "{refusal:?}");
+    assert!(!folder.file("b").exists());
 }
 
 #[tokio::test]
@@ -147,6 +166,28 @@ async fn a_value_that_is_too_large_is_listed_with_its_size() {
     large.set_len(MAX_VALUE_BYTES as u64).expect("it shrinks");
     store.refresh().await.expect("it can look");
     assert_eq!(super::changes(&store, &before).await.changes.len(), 1);
+}
+
+/// It is not shown, and is there.
+#[tokio::test]
+async fn a_value_that_is_too_large_is_written_over_and_deleted_only_where_that_is_meant() {
+    let folder = Folder::new();
+    let large = fs::File::create(folder.file("large")).expect("a file");
+    large.set_len(100_000_000).expect("it can be sparse");
+    let store = folder.store().await;
+    let put = Operation::put("large", "text/plain", "1");
+    let refused = store.commit(Commit::one(put.clone().expecting(0))).await;
+    let Err(CommitError::Refused { why: Refused::Exists { revision }, .. }) = refused else {
+        panic!("it exists: {refused:?}")
+    };
+    store.commit(Commit::one(put.expecting(revision))).await.expect("it is at that revision");
+    assert_eq!(state(&store).await, [setting("large", "text/plain", "1")]);
+    large.set_len(0).expect("it is elsewhere by now");
+    let large = fs::File::create(folder.file("larger")).expect("a file");
+    large.set_len(100_000_000).expect("it can be sparse");
+    store.refresh().await.expect("it can look");
+    store.commit(Commit::one(Operation::delete("larger"))).await.expect("it is there");
+    assert!(!folder.file("larger").exists());
 }
 
 #[tokio::test]

@@ -61,6 +61,12 @@ impl<'r> Tree<'r> {
         Ok((folder, &key[begins..]))
     }
 
+    /// How many bytes of `key` lead to a folder that is there.
+    pub(super) fn folders_to(&self, key: &str) -> usize {
+        let mut ends = key.rmatch_indices('/').map(|(end, _)| end);
+        ends.find(|end| self.parent(&key[..=*end], false).is_ok()).unwrap_or(0)
+    }
+
     fn step(&self, folder: &Dir, name: &str, make: bool) -> Result<Dir, Blocked> {
         match folder.symlink_metadata(name) {
             Ok(found) if found.is_dir() && self.is_exact(folder, name)? => {
@@ -123,14 +129,18 @@ impl<'r> Tree<'r> {
 }
 
 /// Whether nothing has this name, or can have.
-fn is_missing(error: &io::Error) -> bool {
+pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename)
 }
 
 /// Has the system keep what names the folder has.
 #[cfg(unix)]
 pub(super) fn sync(folder: &Dir) -> io::Result<()> {
-    folder.open(".")?.sync_all()
+    match folder.open(".")?.sync_all() {
+        // This file system syncs no folders, and knows no other way.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 /// A folder cannot be synced here.

@@ -7,23 +7,40 @@ use cap_std::fs::{Dir, Metadata};
 use super::folder::Folder;
 use super::own::{self, Own};
 use super::stamp::{Stamp, Version};
-use super::tree::{Blocked, Entry, Tree, sync};
+use super::tree::{Blocked, Entry, Tree, is_missing, sync};
 use crate::store::{Refused, StoreError, Stored};
 use crate::stores::objects::Denied;
 use crate::stores::types_file;
 
 impl Folder {
-    /// The type comes first: a value of another type is never there under the one before.
+    /// Who is refused leaves no folder that was made for it: it would be in the way of a key of its name.
     pub(super) fn write(
         &self,
         key: &str,
         stored: &Stored,
         over: Option<&Version>,
     ) -> Result<Version, Denied> {
-        let failed = |error: io::Error| self.denied(key, &error);
         let root = self.root()?;
         let tree = Tree::at(&root);
-        let own = Own::made(&root).map_err(|error| self.denied(own::FOLDER, &error))?;
+        let found = tree.folders_to(key);
+        let written = self.replace(&root, &tree, key, stored, over);
+        if written.is_err() {
+            remove_empty(&tree, key, found);
+        }
+        written
+    }
+
+    /// The type comes first: a value of another type is never there under the one before.
+    fn replace(
+        &self,
+        root: &Dir,
+        tree: &Tree<'_>,
+        key: &str,
+        stored: &Stored,
+        over: Option<&Version>,
+    ) -> Result<Version, Denied> {
+        let failed = |error: io::Error| self.denied(key, &error);
+        let own = Own::made(root).map_err(|error| self.denied(own::FOLDER, &error))?;
         let (folder, name) = match tree.parent(key, true) {
             Ok(parent) => parent,
             Err(Blocked::By(by)) => return Err(in_the_way(&by)),
@@ -39,13 +56,13 @@ impl Folder {
         let permissions = found.as_ref().map(Metadata::permissions);
         let draft = own.draft(&stored.value, permissions).map_err(failed)?;
         // As late as can be: what an editor saves after this, and before the end, is lost to it.
-        self.check(&tree, key, over)?;
-        let before = self.types(&tree).map_err(|error| self.denied(types_file::NAME, &error))?;
+        self.check(tree, key, over)?;
+        let before = self.types(tree).map_err(|error| self.denied(types_file::NAME, &error))?;
         let mut types = (*before).clone();
         let is_retyped = types.set(key, &stored.value_type);
         if is_retyped {
-            self.types_to_edit(&tree).map_err(|error| types_in_the_way(&error))?;
-            self.write_types(&root, &own, &types.to_string())?;
+            self.types_to_edit(tree).map_err(|error| types_in_the_way(&error))?;
+            self.write_types(root, &own, &types.to_string())?;
         }
         let placed = match tree.stamp(key) {
             Ok(now) if now != over.map(|over| over.stamp) => Err(Denied::Lost),
@@ -54,10 +71,10 @@ impl Folder {
         };
         if placed.is_err() && is_retyped {
             // A push that was not made leaves the type as it was.
-            self.write_types(&root, &own, &before.to_string())?;
+            self.write_types(root, &own, &before.to_string())?;
         }
         placed?;
-        sync(&folder).map_err(unknown)?;
+        sync(&folder).map_err(unkept)?;
         match tree.entry(&folder, name).map_err(unknown)? {
             Entry::File(found) => {
                 Ok(Version { stamp: Stamp::of(&found), value_type: stored.value_type.clone() })
@@ -79,8 +96,8 @@ impl Folder {
         };
         self.check(&tree, key, Some(over))?;
         folder.remove_file(name).map_err(failed)?;
-        sync(&folder).map_err(unknown)?;
-        remove_empty(&tree, key);
+        sync(&folder).map_err(unkept)?;
+        remove_empty(&tree, key, 0);
         // The file is gone, whatever becomes of what is said of it.
         let forgotten = self.types_to_edit(&tree).map_err(Denied::from).and_then(|mut types| {
             if !types.remove(key) {
@@ -93,6 +110,18 @@ impl Folder {
             tracing::warn!(folder = %self.path.display(), ?error, "the type of a key that is gone stays in the file");
         }
         Ok(())
+    }
+
+    /// Has the system keep what was done to the file, or the file that is gone.
+    pub(super) fn keep(&self, key: &str) -> Result<(), StoreError> {
+        let root = self.root()?;
+        let kept = match Tree::at(&root).parent(key, false) {
+            Ok((folder, _)) => sync(&folder),
+            Err(Blocked::Failed(error)) => Err(error),
+            // Somebody has taken its folder away, and all that was in it.
+            Err(Blocked::Missing | Blocked::By(_)) => Ok(()),
+        };
+        kept.map_err(|error| self.unavailable(key, &error))
     }
 
     /// That the file is what was decided upon, or still is not there.
@@ -121,21 +150,29 @@ impl Folder {
     }
 }
 
-/// Up to the root, which stays.
-fn remove_empty(tree: &Tree<'_>, key: &str) {
-    let mut path = key;
-    while let Some((above, _)) = path.rsplit_once('/') {
-        let Ok((folder, name)) = tree.parent(above, false) else { return };
-        if folder.remove_dir(name).and_then(|()| sync(&folder)).is_err() {
+/// Up to the folder whose path takes so many bytes, which stays; 0 is the root.
+fn remove_empty(tree: &Tree<'_>, key: &str, stays: usize) {
+    let above = key.rmatch_indices('/').map(|(end, _)| &key[..end]);
+    for path in above.take_while(|path| path.len() > stays) {
+        let removed = match tree.parent(path, false) {
+            Ok((folder, name)) => folder.remove_dir(name).and_then(|()| sync(&folder)),
+            Err(Blocked::Missing) => continue,
+            Err(_) => return,
+        };
+        if removed.is_err_and(|error| !is_missing(&error)) {
             return;
         }
-        path = above;
     }
 }
 
-/// It was done, and may not be kept, or be something else by now.
+/// It was done, and may be something else by now.
 fn unknown(error: io::Error) -> Denied {
     Denied::Unknown(error.into())
+}
+
+/// It was done, and the system says that it may not be kept.
+fn unkept(error: io::Error) -> Denied {
+    Denied::Unkept(error.into())
 }
 
 /// The file that is to say the type is broken, and an edit would lose what somebody meant.
@@ -147,4 +184,22 @@ fn types_in_the_way(error: &StoreError) -> Denied {
 
 fn in_the_way(by: &str) -> Denied {
     Refused::InTheWay { by: datastream::key::shown(by).to_string() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else nothing could be written any more.
+    #[test]
+    fn what_somebody_took_away_with_its_folder_is_kept_as_it_is() {
+        let served = tempfile::TempDir::new().expect("a folder");
+        std::fs::write(served.path().join("a"), "1").expect("a file");
+        let folder = Folder::open(served.path().to_owned()).expect("it can be served");
+        for key in ["a", "gone", "gone/b/c", "a/b"] {
+            folder.keep(key).expect(key);
+        }
+        std::fs::remove_dir_all(served.path()).expect("it goes");
+        folder.keep("a").expect_err("nobody knows what is there");
+    }
 }

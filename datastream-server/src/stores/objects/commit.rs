@@ -1,5 +1,6 @@
 //! One commit: of one key, which is brought up to date, decided upon, and written on the condition that it still is so.
 
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,11 +47,22 @@ impl<P: Place> Shared<P> {
             return Err(CommitError::from(Refused::Rules).of(&operation.key));
         }
         let _turn = self.place.turn().await?;
+        self.keep().await?;
         if let Some(position) = self.done_since(&commit).await? {
             return Ok(position);
         }
         self.apply(operation, commit.request.as_ref()).await?;
         self.record(&commit).await
+    }
+
+    /// Has the place keep what it may not have kept: who asks for that again finds it there, and would take it for durable.
+    async fn keep(&self) -> Result<(), StoreError> {
+        let unkept = super::lock(&self.unkept).clone();
+        if let Some(key) = unkept {
+            self.place.keep(&key).await?;
+            *super::lock(&self.unkept) = None;
+        }
+        Ok(())
     }
 
     /// Where this commit ended, if an attempt that was given up has made it after all.
@@ -101,32 +113,52 @@ impl<P: Place> Shared<P> {
 
     /// Has the place hold what `operation` asks for. The log is as it was before.
     async fn apply(&self, operation: &Operation, request: Option<&RequestId>) -> Result<(), CommitError> {
-        let (mut pauses, began) = (PAUSES, Instant::now());
+        let key = &operation.key;
+        let (mut pauses, began, mut busy) = (PAUSES, Instant::now(), None);
         for _ in 0..ATTEMPTS {
-            self.update(&operation.key).await?;
+            self.update(key).await?;
             let effect = self.log.decide(operation)?;
-            match self.change(&operation.key, &effect).await {
+            match self.change(key, &effect).await {
                 Ok(()) => return Ok(()),
-                Err(Denied::Lost) => {}
-                Err(Denied::Busy(cause)) if began.elapsed() > PATIENCE => {
-                    return Err(StoreError::Unavailable(cause).into());
+                Err(Denied::Lost) => busy = None,
+                Err(Denied::Busy(cause)) => {
+                    busy = Some(cause);
+                    if began.elapsed() > PATIENCE {
+                        break;
+                    }
                 }
-                Err(Denied::Busy(_)) => {}
-                Err(Denied::Unknown(cause)) if self.stands(&operation.key, &effect).await => {
+                Err(Denied::Unknown(cause)) if self.stands(key, &effect).await => {
                     tracing::debug!(%cause, "a write that was not answered was done");
                     return Ok(());
                 }
-                Err(Denied::Unknown(cause)) => {
-                    request.inspect(|request| self.doubt(request, &operation.key, &effect));
-                    return Err(StoreError::Unavailable(cause).into());
+                Err(Denied::Unknown(cause)) => return Err(self.given_up(request, key, &effect, cause)),
+                Err(Denied::Unkept(cause)) => {
+                    *super::lock(&self.unkept) = Some(key.clone());
+                    return Err(self.given_up(request, key, &effect, cause));
                 }
-                Err(Denied::Refused(why)) => return Err(CommitError::from(why).of(&operation.key)),
+                Err(Denied::Refused(why)) => return Err(CommitError::from(why).of(key)),
                 Err(Denied::Store(error)) => return Err(error.into()),
             }
             sleep(pauses.next_jittered()).await;
         }
-        let revision = self.log.revision_of(&operation.key);
-        Err(CommitError::from(Refused::Conflict { revision }).of(&operation.key))
+        // Nobody else wrote, so there is nothing that the caller should read first.
+        if let Some(cause) = busy {
+            return Err(StoreError::Unavailable(cause).into());
+        }
+        let revision = self.log.revision_of(key);
+        Err(CommitError::from(Refused::Conflict { revision }).of(key))
+    }
+
+    /// For a caller who does not get to know whether it was done, and may ask again.
+    fn given_up(
+        &self,
+        request: Option<&RequestId>,
+        key: &Arc<str>,
+        effect: &Effect,
+        cause: Box<dyn StdError + Send + Sync>,
+    ) -> CommitError {
+        request.inspect(|request| self.doubt(request, key, effect));
+        StoreError::Unavailable(cause).into()
     }
 
     /// Brings the log up to date with what the place holds of `key`: a change of others comes before ours.

@@ -41,6 +41,11 @@ pub(in crate::stores) trait Place: Send + Sync + 'static {
     /// Removes the object that has the version `over`.
     async fn remove(&self, key: &str, over: &Self::Version) -> Result<(), Denied>;
 
+    /// Has the place keep what was done to `key` and was [`Denied::Unkept`]. Durable when this returns.
+    async fn keep(&self, _key: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Whether `key` is the place's own, and no setting.
     fn reserves(&self, key: &str) -> bool;
 
@@ -108,10 +113,16 @@ pub(in crate::stores) enum Denied {
     /// It has another version.
     Lost,
     /// It was not done, and may be a moment later.
-    #[cfg_attr(not(feature = "object"), expect(dead_code, reason = "a folder is not throttled"))]
+    #[cfg_attr(not(any(feature = "object", test)), expect(dead_code, reason = "a folder is not throttled"))]
     Busy(Box<dyn StdError + Send + Sync>),
     /// It is not known whether it was done.
     Unknown(Box<dyn StdError + Send + Sync>),
+    /// It was done, and may be undone when the power fails: to read it tells nothing, and [`Place::keep`] does.
+    #[cfg_attr(
+        not(any(feature = "directory", test)),
+        expect(dead_code, reason = "a bucket keeps what it answers for")
+    )]
+    Unkept(Box<dyn StdError + Send + Sync>),
     /// Something else has its place, or the place cannot hold it.
     Refused(Refused),
     /// It was not done.

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 
 use self::shelf::{Fate, Shelf};
 use super::{Objects, lock};
-use crate::store::{Commit, CommitError, Operation, Store as _, StoreError};
+use crate::store::{Commit, CommitError, Operation, Refused, RequestId, Store as _, StoreError};
 
 type Opened = Objects<Arc<Shelf>>;
 
@@ -49,6 +49,10 @@ fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
 }
 
+fn is_unavailable<T>(result: &Result<T, CommitError>) -> bool {
+    matches!(result, Err(CommitError::Store(StoreError::Unavailable(_))))
+}
+
 fn put(key: &str, text: &str) -> Operation {
     Operation::put(key, "text/plain", text.to_owned())
 }
@@ -84,7 +88,7 @@ async fn what_cannot_be_read_stays_as_it_was_and_keeps_a_store_from_starting() {
 #[tokio::test]
 async fn an_edit_in_the_moment_of_a_push_is_seen() {
     let (shelf, store) = served().await;
-    shelf.state().next_write = Some(Fate::Overwritten("theirs"));
+    shelf.state().next_writes.push_back(Fate::Overwritten("theirs"));
     store.commit(Commit::one(put("a", "ours"))).await.expect("it was done");
     look(&store).await;
     assert_eq!(known(&store).await, settings(&[("a", "theirs"), ("b", "1")]));
@@ -129,16 +133,49 @@ async fn who_gives_up_while_others_write_leaves_the_line() {
 async fn a_lost_answer_is_settled_by_reading_and_is_no_refusal() {
     let (shelf, store) = served().await;
     for operation in [put("a", "2"), put("new", "1"), Operation::delete("b")] {
-        shelf.state().next_write = Some(Fate::Unheard);
+        shelf.state().next_writes.push_back(Fate::Unheard);
         store.commit(Commit::one(operation)).await.expect("it was done");
     }
     assert_eq!((known(&store).await, shelf.state().writes), (settings(&[("a", "2"), ("new", "1")]), 3));
     for operation in [put("a", "3"), Operation::delete("a")] {
-        shelf.state().next_write = Some(Fate::Undone);
+        shelf.state().next_writes.push_back(Fate::Undone);
         let denied = store.commit(Commit::one(operation)).await;
-        assert!(matches!(denied, Err(CommitError::Store(StoreError::Unavailable(_)))), "{denied:?}");
+        assert!(is_unavailable(&denied), "{denied:?}");
     }
     assert_eq!(known(&store).await, settings(&[("a", "2"), ("new", "1")]));
+}
+
+/// Nobody is told that it was done before the place keeps it: not who asks again, under a name or without.
+#[tokio::test]
+async fn what_was_done_and_may_not_be_kept_is_acknowledged_when_it_is_kept() {
+    let (shelf, store) = served().await;
+    for (n, operation) in [put("a", "2"), put("new", "1"), Operation::delete("b")].into_iter().enumerate() {
+        let request = Some(RequestId { id: n.to_string().into(), digest: 7 });
+        let named = Commit { request, ..Commit::one(operation.clone()) };
+        shelf.state().next_writes.push_back(Fate::Unkept);
+        shelf.state().is_failing_to_keep = true;
+        for again in [named.clone(), named.clone(), Commit::one(operation), Commit::one(put("c", "1"))] {
+            let denied = store.commit(again).await;
+            assert!(is_unavailable(&denied), "{denied:?}");
+        }
+        shelf.state().is_failing_to_keep = false;
+        let made = store.commit(named.clone()).await.expect("it is kept");
+        assert_eq!(store.commit(named).await.expect("the same answer"), made);
+    }
+    assert_eq!((known(&store).await, shelf.state().writes), (settings(&[("a", "2"), ("new", "1")]), 3));
+}
+
+/// Nobody else wrote then, so there is nothing to read first; where somebody may have, there is.
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_busy_to_the_end_is_unavailable_and_no_conflict() {
+    let (shelf, store) = served().await;
+    shelf.state().next_writes.extend([Fate::Lost, Fate::Busy].into_iter().cycle().take(8));
+    let denied = store.commit(Commit::one(put("a", "2"))).await;
+    assert!(is_unavailable(&denied), "{denied:?}");
+    shelf.state().next_writes.extend([Fate::Busy, Fate::Lost].into_iter().cycle().take(8));
+    let denied = store.commit(Commit::one(put("a", "2"))).await;
+    assert!(matches!(&denied, Err(CommitError::Refused { why: Refused::Conflict { .. }, .. })), "{denied:?}");
+    assert_eq!(shelf.state().writes, 16);
 }
 
 /// So that a place which is busy is read in the end; but not what may have changed under its version.

@@ -1,6 +1,6 @@
 //! A place in memory that does what a test says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -31,8 +31,10 @@ pub(super) struct State {
     pub(super) is_away: bool,
     /// Whether what is there changed so lately that another change may not show.
     pub(super) is_unsettled: bool,
-    /// What becomes of the next write.
-    pub(super) next_write: Option<Fate>,
+    /// Whether nothing can be kept.
+    pub(super) is_failing_to_keep: bool,
+    /// What becomes of the next writes, one by one.
+    pub(super) next_writes: VecDeque<Fate>,
     /// What was asked for, since a test took it.
     pub(super) reads: Vec<String>,
     pub(super) lists: usize,
@@ -51,6 +53,12 @@ pub(super) enum Fate {
     Unheard,
     /// Nobody hears of it, and it is not done.
     Undone,
+    /// It is done, and may not be kept.
+    Unkept,
+    /// The place has no time for it.
+    Busy,
+    /// Somebody else was quicker.
+    Lost,
     /// Somebody writes this right after it, before its version is taken.
     Overwritten(&'static str),
 }
@@ -91,9 +99,12 @@ impl State {
         if self.objects.get(key).map(|held| held.version) != over {
             return Err(Denied::Lost);
         }
-        let fate = self.next_write.take();
-        if let Some(Fate::Undone) = fate {
-            return Err(Denied::Unknown("no answer".into()));
+        let fate = self.next_writes.pop_front();
+        match fate {
+            Some(Fate::Undone) => return Err(Denied::Unknown("no answer".into())),
+            Some(Fate::Busy) => return Err(Denied::Busy("too many".into())),
+            Some(Fate::Lost) => return Err(Denied::Lost),
+            _ => {}
         }
         let version = match (stored, fate) {
             (_, Some(Fate::Overwritten(text))) => self.put(key, of_text(text)),
@@ -102,6 +113,7 @@ impl State {
         };
         match fate {
             Some(Fate::Unheard) => Err(Denied::Unknown("no answer".into())),
+            Some(Fate::Unkept) => Err(Denied::Unkept("it cannot be kept".into())),
             _ => Ok(version),
         }
     }
@@ -159,6 +171,10 @@ impl Place for Arc<Shelf> {
 
     async fn remove(&self, key: &str, over: &u64) -> Result<(), Denied> {
         self.state().change(key, None, Some(*over)).map(drop)
+    }
+
+    async fn keep(&self, _: &str) -> Result<(), StoreError> {
+        if self.state().is_failing_to_keep { Err(away()) } else { Ok(()) }
     }
 
     fn reserves(&self, _: &str) -> bool {
