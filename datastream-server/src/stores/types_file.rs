@@ -26,6 +26,7 @@ pub(super) const NAME: &str = ".datastream.toml";
 
 const TABLE: &str = "types";
 const PLAIN: &str = "text/plain";
+const NO_TABLE: &str = "types is a table: [types]";
 
 /// The types of settings, as the file has them.
 #[derive(Clone, Debug, Default)]
@@ -83,11 +84,14 @@ impl TypesFile {
         if !is_plain || header != Some("[types]") {
             return None;
         }
+        // Whether a table may come depends on those before it.
+        if added.lines().any(|line| line.trim_start().starts_with('[')) {
+            return None;
+        }
         let added = Self::parse(&format!("[types]\n{added}")).ok()?;
-        let is_all = added.text.lines().skip(1).all(|line| !line.trim_start().starts_with('['));
         let mut types = self.types.clone();
         for (name, value_type) in &added.types {
-            if !is_all || types.contains_key(name) {
+            if types.contains_key(name) {
                 return None;
             }
             types.insert_mut(name.clone(), value_type.clone());
@@ -102,19 +106,33 @@ impl TypesFile {
         self.types.get(key).or_else(prefix).cloned().unwrap_or_else(|| extension(key).unwrap_or(PLAIN).into())
     }
 
+    /// [`try_set`](Self::try_set), of a text that was read whole.
+    #[cfg(any(feature = "directory", test))]
+    pub(super) fn set(&mut self, key: &str, value_type: &str) -> bool {
+        self.try_set(key, value_type).expect("all of the text was read before")
+    }
+
+    /// [`try_remove`](Self::try_remove), of a text that was read whole.
+    #[cfg(any(feature = "directory", test))]
+    pub(super) fn remove(&mut self, key: &str) -> bool {
+        self.try_remove(key).expect("all of the text was read before")
+    }
+
     /// Makes `value_type` the type of `key`: with an entry, where nothing else says so. Of an extension it is enough that it
     /// means the same: `app.json` needs no entry to be `json`. Returns whether that changed the text.
-    pub(super) fn set(&mut self, key: &str, value_type: &str) -> bool {
+    ///
+    /// An edit needs all of the text, of which only the end was read where others prolonged it. After an error `self` is not
+    /// to be used.
+    pub(super) fn try_set(&mut self, key: &str, value_type: &str) -> Result<bool, TypesError> {
         if self.types.get(key).is_some_and(|held| **held == *value_type) {
-            return false;
+            return Ok(false);
         }
         let had = self.types.remove_mut(key);
         if self.says(key, value_type) {
-            return had && self.take_out(key);
+            return if had { self.take_out(key) } else { Ok(false) };
         }
         self.types.insert_mut(key.to_owned(), value_type.into());
-        self.write(key, value_type);
-        true
+        self.write(key, value_type)
     }
 
     /// Whether a file of that name needs nothing more to be of this type.
@@ -123,9 +141,13 @@ impl TypesFile {
         *said == *value_type || extension(key) == Some(&*said) && same_type(&said, value_type)
     }
 
-    /// Takes out the entry of `key` itself. Returns whether there was one.
-    pub(super) fn remove(&mut self, key: &str) -> bool {
-        self.types.remove_mut(key) && self.take_out(key)
+    /// Takes out the entry of `key` itself. Returns whether there was one. After an error it is still there.
+    pub(super) fn try_remove(&mut self, key: &str) -> Result<bool, TypesError> {
+        if !self.types.contains_key(key) {
+            return Ok(false);
+        }
+        self.take_out(key)?;
+        Ok(self.types.remove_mut(key))
     }
 
     #[cfg(feature = "git")]
@@ -137,18 +159,23 @@ impl TypesFile {
         here.chain(there).map(|(name, _)| name.clone()).collect()
     }
 
-    fn document(&mut self) -> &mut DocumentMut {
-        self.edited.get_or_insert_with(|| self.text.parse().expect("it was read before"))
+    fn document(&mut self) -> Result<&mut DocumentMut, TypesError> {
+        let document = match self.edited.take() {
+            Some(document) => document,
+            None => self.text.parse().map_err(|error| TypesError::syntax(&self.text, &error))?,
+        };
+        Ok(self.edited.insert(document))
     }
 
-    fn table(&mut self) -> &mut dyn TableLike {
-        let table = self.document().entry(TABLE).or_insert_with(|| Item::Table(Table::new()));
-        table.as_table_like_mut().expect("it was read as a table, or is new")
+    fn table(&mut self) -> Result<&mut dyn TableLike, TypesError> {
+        let wrong = TypesError::at(&self.text, 0, NO_TABLE);
+        let table = self.document()?.entry(TABLE).or_insert_with(|| Item::Table(Table::new()));
+        table.as_table_like_mut().ok_or(wrong)
     }
 
     /// In the place of the entry that is there, with its comments.
-    fn write(&mut self, key: &str, value_type: &str) {
-        let table = self.table();
+    fn write(&mut self, key: &str, value_type: &str) -> Result<bool, TypesError> {
+        let table = self.table()?;
         match table.get_mut(key).and_then(Item::as_value_mut) {
             Some(held) => {
                 let decor = held.decor().clone();
@@ -157,16 +184,17 @@ impl TypesFile {
             }
             None => _ = table.insert(key, value(value_type)),
         }
+        Ok(true)
     }
 
     /// Comments above the entry stay: at the entry that comes then, or at the end.
-    fn take_out(&mut self, key: &str) -> bool {
-        let table = self.table();
+    fn take_out(&mut self, key: &str) -> Result<bool, TypesError> {
+        let table = self.table()?;
         let above = table.key(key).map(comments).unwrap_or_default();
         let next = table.iter().skip_while(|(name, _)| *name != key).nth(1).map(|(name, _)| name.to_owned());
         table.remove(key);
         if above.is_empty() {
-            return true;
+            return Ok(true);
         }
         match next.and_then(|next| table.key_mut(&next)) {
             Some(mut next) => {
@@ -174,12 +202,12 @@ impl TypesFile {
                 next.leaf_decor_mut().set_prefix(joined);
             }
             None => {
-                let document = self.document();
+                let document = self.document()?;
                 let joined = above + text(Some(document.trailing()));
                 document.set_trailing(joined);
             }
         }
-        true
+        Ok(true)
     }
 }
 
@@ -207,7 +235,7 @@ impl TypesError {
 fn entries(text: &str, item: &Item) -> Result<Types, TypesError> {
     let byte = |span: Option<std::ops::Range<usize>>| span.map_or(0, |span| span.start);
     let Some(table) = item.as_table_like() else {
-        return Err(TypesError::at(text, byte(item.span()), "types is a table: [types]"));
+        return Err(TypesError::at(text, byte(item.span()), NO_TABLE));
     };
     let entry = |(name, item): (&str, &Item)| match item.as_str() {
         Some(value_type) => Ok((name.to_owned(), value_type.into())),
@@ -325,6 +353,8 @@ mod tests {
             ("[types]\na = \"int\"\n", "a = \"bool\"\n"),
             ("[types]\na = \"int\"\n", "b = 1\n"),
             ("", "[types]\na = \"int\"\n"),
+            ("[other]\nx = 1\n[types]\na = \"int\"\n", "[other]\ny = 2\n"),
+            ("[other]\nx = 1\n[types]\na = \"int\"\n", "[another]\ny = 2\n"),
         ] {
             let text = format!("{before}{added}");
             let Ok(first) = TypesFile::parse(before) else { continue };
@@ -338,6 +368,22 @@ mod tests {
                 (followed, whole) => panic!("{text}: {followed:?}, {whole:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_text_that_turns_out_to_be_wrong_is_not_edited() {
+        let text = "[types]\na = \"int\"\n[types]\n";
+        let read = TypesFile { text: text.to_owned(), ..file() };
+        for edit in [
+            |file: &mut TypesFile| file.try_set("new", "int"),
+            |file: &mut TypesFile| file.try_set("limits/name", "int"),
+            |file: &mut TypesFile| file.try_remove("limits/name"),
+        ] {
+            let mut file = read.clone();
+            assert_eq!(edit(&mut file).expect_err("a table comes twice").line, 3);
+            assert_eq!(file.to_string(), text);
+        }
+        assert_eq!(read.clone().try_set("limits/b", "int"), Ok(false), "that is no edit");
     }
 
     #[cfg(feature = "git")]

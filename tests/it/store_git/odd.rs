@@ -2,6 +2,7 @@
 //! is not.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use datastream_client::Client;
@@ -33,6 +34,44 @@ async fn a_branch_that_cannot_be_read_is_no_deletion() {
     std::fs::rename(&object, repository.folder().join("away")).expect("a loose object");
     let Err(error) = open(&repository.local()).await else { panic!("there is nothing to serve") };
     assert!(!error.to_string().contains("no branch"), "{error}");
+}
+
+/// The commit that was known went with what was there before.
+#[tokio::test]
+async fn a_repository_without_the_commit_that_was_known_is_read_anew() {
+    let restored: fn(&Repository, &Path) = |repository, backup| exchange(repository, backup);
+    let made_anew: fn(&Repository, &Path) =
+        |repository, _| exchange(repository, &Repository::holding(&[("a", "new")]).path());
+    let pruned: fn(&Repository, &Path) = |repository, _| {
+        let person = repository.person();
+        person.git(&["reset", "-q", "--hard", "HEAD~1"]);
+        person.force();
+        repository.git(&["gc", "-q", "--prune=now"]);
+    };
+    for (name, happens, expected) in [
+        ("restored", restored, "text/plain:old"),
+        ("made anew", made_anew, "text/plain:new"),
+        ("pruned", pruned, "text/plain:old"),
+    ] {
+        let repository = Repository::holding(&[("a", "old")]);
+        let backup = repository.folder().join("backup.git");
+        repository.git(&["clone", "-q", "--bare", ".", &backup.display().to_string()]);
+        let store = opened(&repository).await;
+        let before = commit(&store, [Operation::put("a", "text/plain", "lost")]).await;
+        let known = repository.git(&["rev-parse", "main"]);
+        happens(&repository, &backup);
+        assert!(git::attempt(&repository.path(), &["cat-file", "-e", &known]).is_err(), "{name}");
+        assert!(matches!(store.changes(&before).await, Ok(Since::Replaced)), "{name}");
+        assert_eq!(held(&store, "a").await.as_deref(), Some(expected), "{name}");
+        commit(&store, [put("b", 1)]).await;
+        assert_eq!(keys(&opened(&repository).await).await, ["a", "b"], "{name}");
+    }
+}
+
+/// At one blow: nobody sees an empty folder.
+fn exchange(repository: &Repository, by: &Path) {
+    std::fs::rename(repository.path(), repository.folder().join("away")).expect("it is moved away");
+    std::fs::rename(by, repository.path()).expect("another takes its place");
 }
 
 #[tokio::test]
@@ -77,13 +116,15 @@ async fn what_the_configuration_says_changes_neither_keys_nor_states() {
 /// And is not written over: who broke it mends it.
 #[tokio::test]
 async fn types_that_cannot_be_read_stay_as_they_were_and_their_file_too() {
-    let types = "[types]\na = \"int\"\n";
+    let types = "[other]\nx = 1\n[types]\na = \"int\"\n";
+    let twice = format!("{types}[other]\ny = 2\n");
     for (name, breaks) in [
         (
-            "broken",
-            Box::new(|person: &git::Person| person.commit(&[(".datastream.toml", "# mine\n[types\n")]))
+            "a table twice",
+            Box::new(|person: &git::Person| person.commit(&[(".datastream.toml", &twice)]))
                 as Box<dyn Fn(&git::Person)>,
         ),
+        ("broken", Box::new(|person| person.commit(&[(".datastream.toml", "# mine\n[types\n")]))),
         ("huge", Box::new(|person| person.commit(&[(".datastream.toml", &"#".repeat(4 << 20))]))),
         (
             "a link",

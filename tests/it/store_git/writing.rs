@@ -180,6 +180,31 @@ async fn whatever_may_be_written_comes_back_as_it_was() {
     assert_eq!(repository.git(&["fsck", "--no-dangling"]), "");
 }
 
+/// Who reads it would take it for a file that is kept elsewhere, and the key would be gone for everybody.
+#[tokio::test]
+async fn a_value_that_would_be_taken_for_a_pointer_of_git_lfs_is_refused() {
+    let repository = Repository::holding(&[("a", "1")]);
+    let store = opened(&repository).await;
+    let begins = "version https://git-lfs.github.com/spec/";
+    let text = |key, text: &str| Operation::put(key, "text/plain", text.to_owned());
+    let pointer = format!("{begins}v1\noid sha256:00\nsize 5\n");
+    for (key, value) in [("a", &*pointer), ("b", &pointer), ("a", begins)] {
+        let operations = vec![text("c", "1"), text(key, value)];
+        let pushed = store.commit(Commit { operations, ..Commit::default() }).await;
+        let Err(CommitError::Refused { key: Some(named), why: Refused::Value(why) }) = pushed else {
+            panic!("{key}: {pushed:?}")
+        };
+        assert_eq!(&*named, key);
+        assert!(why.to_string().contains("Git LFS") && !why.to_string().contains("github"), "{why}");
+    }
+    assert_eq!((repository.commits(), super::keys(&store).await), (1, vec!["a".to_owned()]));
+    let long = format!("{begins}{}", "x".repeat(1024 - begins.len()));
+    for value in [&*long, "version"] {
+        commit(&store, [text("a", value)]).await;
+        assert_eq!(held(&store, "a").await, Some(format!("text/plain:{value}")), "it is a text as others");
+    }
+}
+
 #[tokio::test]
 async fn sample_settings_are_written_once_in_the_life_of_a_repository() {
     let repository = Repository::empty();

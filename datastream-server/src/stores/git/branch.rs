@@ -133,12 +133,16 @@ impl Branch {
         Ok(())
     }
 
-    /// Takes in the commits after `known`. Returns false if `head` does not descend from it by first parents.
+    /// Takes in the commits after `known`. Returns false if `head` does not descend from it by first parents, or if `known` is
+    /// there no more, as in a repository that was restored or made anew.
     async fn advance(&self, known: Option<Oid>, head: Oid) -> Result<bool, Failure> {
         let Some(known) = known else { return Ok(false) };
         let git = &self.origin.git;
         let mut log = Log::forward(git, &format!("{known}..{head}"))?;
         let mut objects = Objects::open(git)?;
+        if !objects.has(known).await? {
+            return Ok(false);
+        }
         let mut news: Vec<(Listed, Option<Types>)> = Vec::new();
         while let Some(commit) = log.next().await? {
             let follows = news.last().map_or(known, |(last, _)| last.oid);

@@ -9,7 +9,7 @@ use datastream::position::Position;
 use tokio::time::Instant;
 
 pub(super) use self::import::NOBODY;
-use self::plan::{Plan, check_room, plan, unless_it_stands};
+use self::plan::{Plan, check_room, check_values, plan, unless_it_stands};
 use super::branch::Branch;
 use super::command::Failure;
 use super::error::writing;
@@ -124,6 +124,7 @@ impl Branch {
             }
             return Ok(Decided::Stands(position));
         }
+        check_values(&changes)?;
         check_room(&known, &changes)?;
         plan(&known, changes).map(Decided::Write)
     }

@@ -16,6 +16,7 @@ use datastream::position::Position;
 
 use self::chain::Chain;
 pub(super) use self::retention::is_older;
+pub(super) use self::room::types_in_the_way;
 use super::log::{File, Listed, PathChange};
 use super::object::{Blob, Oid};
 use super::request::Requests;
@@ -237,7 +238,8 @@ impl Known {
             Content::Stored(stored) => Some(stored.clone()),
             _ => None,
         };
-        Some(Held { value, revision: latest.revision })
+        let is_left_out = matches!(latest.content, Content::TooLarge(_));
+        Some(Held { value, is_left_out, revision: latest.revision })
     }
 
     /// The revision of the last change of a key; 0 if none is known.

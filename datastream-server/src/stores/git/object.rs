@@ -61,6 +61,15 @@ pub(super) enum Blob {
     TooLarge(u64),
 }
 
+/// What git says of an object.
+struct Answer {
+    /// `None`: there is none of that name.
+    size: Option<u64>,
+    is_blob: bool,
+    /// If they were asked for.
+    contents: Option<Bytes>,
+}
+
 /// Reads objects, one run of git for all of them.
 pub(super) struct Objects {
     run: Run,
@@ -90,7 +99,7 @@ impl Objects {
                 blobs.push(match size {
                     None => None,
                     Some(size) if !is_served(size) => Some(Blob::TooLarge(size)),
-                    Some(_) => found.next().and_then(|(_, bytes)| bytes).map(Blob::Bytes),
+                    Some(_) => found.next().and_then(|answer| answer.contents).map(Blob::Bytes),
                 });
             }
         }
@@ -106,10 +115,16 @@ impl Objects {
         }
     }
 
+    /// Whether the repository has an object of that name, of whatever kind.
+    pub(super) async fn has(&mut self, oid: Oid) -> Result<bool, Failure> {
+        let answers = self.ask(&format!("info {oid}\n"), 1, false).await?;
+        Ok(answers.iter().any(|answer| answer.size.is_some()))
+    }
+
     async fn sizes(&mut self, names: &[String]) -> Result<Vec<Option<u64>>, Failure> {
         let asked: String = names.iter().map(|name| format!("info {name}\n")).collect();
         let answers = self.ask(&asked, names.len(), false).await?;
-        Ok(answers.into_iter().map(|(size, _)| size).collect())
+        Ok(answers.into_iter().map(|answer| answer.size.filter(|_| answer.is_blob)).collect())
     }
 
     /// Writes the questions while it reads the answers, or both sides would wait for each other.
@@ -118,7 +133,7 @@ impl Objects {
         asked: &str,
         answers: usize,
         with_contents: bool,
-    ) -> Result<Vec<(Option<u64>, Option<Bytes>)>, Failure> {
+    ) -> Result<Vec<Answer>, Failure> {
         let stdin = self.run.stdin.as_mut().ok_or_else(|| Failure::strange(COMMAND))?;
         let written = &mut self.written;
         let tell = async { stdin.write_all(asked.as_bytes()).await.map_err(|_| Failure::strange(COMMAND)) };
@@ -137,10 +152,7 @@ impl Objects {
 }
 
 /// `NAME TYPE SIZE`, and the contents if they were asked for.
-async fn answer(
-    written: &mut BufReader<ChildStdout>,
-    with_contents: bool,
-) -> Result<(Option<u64>, Option<Bytes>), Failure> {
+async fn answer(written: &mut BufReader<ChildStdout>, with_contents: bool) -> Result<Answer, Failure> {
     let strange = || Failure::strange(COMMAND);
     let mut line = String::new();
     written.read_line(&mut line).await.map_err(|_| strange())?;
@@ -148,7 +160,8 @@ async fn answer(
     let (size, kind) = (words.next(), words.next());
     // `NAME missing`, `NAME ambiguous`.
     let Some(size) = size.and_then(|size| size.parse().ok()) else {
-        return if line.ends_with('\n') { Ok((None, None)) } else { Err(strange()) };
+        let missing = Answer { size: None, is_blob: false, contents: None };
+        return if line.ends_with('\n') { Ok(missing) } else { Err(strange()) };
     };
     let size: u64 = size;
     let is_blob = kind == Some("blob");
@@ -159,7 +172,7 @@ async fn answer(
         bytes.pop();
         contents = Some(bytes.into());
     }
-    Ok((is_blob.then_some(size), contents))
+    Ok(Answer { size: Some(size), is_blob, contents })
 }
 
 fn is_served(size: u64) -> bool {

@@ -15,6 +15,9 @@ const POINTER_BEGINS: &[u8] = b"version https://git-lfs.github.com/spec/";
 const POINTER_BYTES: usize = 1024;
 
 pub(super) const POINTER: &str = "it only points to a file that git lfs keeps elsewhere";
+/// What a pushed value must not be.
+pub(super) const NO_POINTER: &str =
+    "a text of less than 1 KiB that begins as a pointer of Git LFS does is taken for one, and not served";
 
 /// The paths that are not served, with the reason of each.
 #[derive(Debug, Default)]
@@ -64,6 +67,7 @@ pub(super) fn reason(kind: Kind) -> &'static str {
     }
 }
 
+/// Whether a file of this content is taken for one that points to another.
 pub(super) fn is_pointer(content: &[u8]) -> bool {
     content.len() < POINTER_BYTES && content.starts_with(POINTER_BEGINS)
 }

@@ -1,17 +1,19 @@
 //! What a commit does to the files of the branch, and whether there is room for it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use datastream::key;
-use datastream::value::same_type;
+use datastream::value::{ValueError, same_type};
 
 use crate::config::MAX_VALUE_BYTES;
 use crate::operation::{Effect, Held, Operation, Refused};
 use crate::store::CommitError;
-use crate::stores::git::known::Known;
+use crate::stores::git::known::{Known, types_in_the_way};
 use crate::stores::git::log::Kind;
 use crate::stores::git::object::Oid;
+use crate::stores::git::skipped;
 use crate::stores::types_file::{self, TypesFile};
 
 /// What a commit does to the files.
@@ -54,10 +56,23 @@ pub(super) fn check_room(known: &Known, changes: &[(&Operation, Effect)]) -> Res
             return Err(CommitError::from(Refused::Rules).of(&operation.key));
         }
         if let Some(by) = known.in_the_way(&operation.key, &gone, &new) {
-            return Err(CommitError::from(Refused::InTheWay { by }).of(&operation.key));
+            return Err(refused(&operation.key, by));
         }
     }
     Ok(())
+}
+
+fn refused(key: &Arc<str>, by: String) -> CommitError {
+    CommitError::from(Refused::InTheWay { by }).of(key)
+}
+
+/// What nobody would be served must not be acknowledged.
+pub(super) fn check_values(changes: &[(&Operation, Effect)]) -> Result<(), CommitError> {
+    let is_pointer =
+        |effect: &Effect| matches!(effect, Effect::Write(stored) if skipped::is_pointer(&stored.value));
+    let Some((operation, _)) = changes.iter().find(|(_, effect)| is_pointer(effect)) else { return Ok(()) };
+    let why = ValueError::Refused { target: "the git store", rule: skipped::NO_POINTER.into() };
+    Err(CommitError::from(Refused::Value(why)).of(&operation.key))
 }
 
 pub(super) fn plan(known: &Known, changes: Vec<(&Operation, Effect)>) -> Result<Plan, CommitError> {
@@ -68,7 +83,8 @@ pub(super) fn plan(known: &Known, changes: Vec<(&Operation, Effect)>) -> Result<
         let key = &*operation.key;
         match effect {
             Effect::Write(stored) => {
-                if types.set(key, &stored.value_type) {
+                let edited = types.try_set(key, &stored.value_type);
+                if edited.map_err(|why| refused(&operation.key, types_in_the_way(&why.to_string())))? {
                     retyped = Some(&operation.key);
                 }
                 let kind = known.file(key).map_or(Kind::Regular, |file| file.kind);
@@ -76,7 +92,7 @@ pub(super) fn plan(known: &Known, changes: Vec<(&Operation, Effect)>) -> Result<
             }
             Effect::Remove => {
                 // Where the file cannot be written the entry stays, and says nothing of a key that is not there.
-                if known.types_in_the_way().is_none() && types.remove(key) {
+                if known.types_in_the_way().is_none() && types.try_remove(key).unwrap_or(false) {
                     retyped = Some(&operation.key);
                 }
                 files.push((key.to_owned(), None));
@@ -93,7 +109,7 @@ pub(super) fn plan(known: &Known, changes: Vec<(&Operation, Effect)>) -> Result<
             )
         });
         if let Some(by) = known.types_in_the_way().or(too_large) {
-            return Err(CommitError::from(Refused::InTheWay { by }).of(key));
+            return Err(refused(key, by));
         }
         files.push((types_file::NAME.to_owned(), Some((Kind::Regular, text.into()))));
     }

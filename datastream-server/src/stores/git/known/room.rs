@@ -11,6 +11,11 @@ use crate::stores::types_file;
 /// What a name may have on the file systems to which people check a branch out.
 const NAME_BYTES: usize = 255;
 
+/// What is told of a types file that cannot be written.
+pub(in crate::stores::git) fn types_in_the_way(why: &str) -> String {
+    format!("`{}`, which is to say its type ({why}),", types_file::NAME)
+}
+
 impl Known {
     /// Why the types file cannot be written now.
     pub(in crate::stores::git) fn types_in_the_way(&self) -> Option<String> {
@@ -18,7 +23,7 @@ impl Known {
         let inside =
             self.files.range(below.clone()..).next().is_some_and(|(path, _)| path.starts_with(&below));
         let wrong = inside.then(|| "it is a folder".to_owned()).or_else(|| self.types_wrong.clone());
-        wrong.map(|why| format!("`{}`, which is to say its type ({why}),", types_file::NAME))
+        wrong.map(|why| types_in_the_way(&why))
     }
 
     /// What has the place that a file for `key` needs, once `gone` are removed and `new` are there.
