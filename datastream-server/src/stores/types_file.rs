@@ -107,13 +107,13 @@ impl TypesFile {
     }
 
     /// [`try_set`](Self::try_set), of a text that was read whole.
-    #[cfg(any(feature = "directory", test))]
+    #[cfg(test)]
     pub(super) fn set(&mut self, key: &str, value_type: &str) -> bool {
         self.try_set(key, value_type).expect("all of the text was read before")
     }
 
     /// [`try_remove`](Self::try_remove), of a text that was read whole.
-    #[cfg(any(feature = "directory", test))]
+    #[cfg(test)]
     pub(super) fn remove(&mut self, key: &str) -> bool {
         self.try_remove(key).expect("all of the text was read before")
     }

@@ -10,7 +10,7 @@ use super::stamp::{Stamp, Version};
 use super::tree::{Blocked, Entry, Tree, is_missing, sync};
 use crate::store::{Refused, StoreError, Stored};
 use crate::stores::objects::Denied;
-use crate::stores::types_file;
+use crate::stores::types_file::{self, TypesError};
 
 impl Folder {
     /// Who is refused leaves no folder that was made for it: it would be in the way of a key of its name.
@@ -59,7 +59,7 @@ impl Folder {
         self.check(tree, key, over)?;
         let before = self.types(tree).map_err(|error| self.denied(types_file::NAME, &error))?;
         let mut types = (*before).clone();
-        let is_retyped = types.set(key, &stored.value_type);
+        let is_retyped = types.try_set(key, &stored.value_type).map_err(|error| not_edited(&error))?;
         if is_retyped {
             self.types_to_edit(tree).map_err(|error| types_in_the_way(&error))?;
             self.write_types(root, &own, &types.to_string())?;
@@ -100,7 +100,7 @@ impl Folder {
         remove_empty(&tree, key, 0);
         // The file is gone, whatever becomes of what is said of it.
         let forgotten = self.types_to_edit(&tree).map_err(Denied::from).and_then(|mut types| {
-            if !types.remove(key) {
+            if !types.try_remove(key).map_err(|error| not_edited(&error))? {
                 return Ok(());
             }
             let own = Own::made(&root).map_err(|error| self.denied(own::FOLDER, &error))?;
@@ -176,6 +176,10 @@ fn unkept(error: io::Error) -> Denied {
 }
 
 /// The file that is to say the type is broken, and an edit would lose what somebody meant.
+fn not_edited(error: &TypesError) -> Denied {
+    types_in_the_way(&StoreError::Unavailable(error.to_string().into()))
+}
+
 fn types_in_the_way(error: &StoreError) -> Denied {
     let why = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     let by = format!("`{}`, which is to say its type ({why}),", types_file::NAME);

@@ -38,7 +38,9 @@ impl Known {
           ORDER BY key, revision DESC";
         for row in transaction.query_typed(latest, &keys).await? {
             let revision = row.try_get::<_, i64>(3)?.cast_unsigned();
-            known.latest.insert(row.try_get(0)?, Held { value: stored(&row, 1)?, is_left_out: false, revision });
+            known
+                .latest
+                .insert(row.try_get(0)?, Held { value: stored(&row, 1)?, is_left_out: false, revision });
         }
         let is_logged = |operation: &Operation| known.row(&operation.key) == known.live(&operation.key);
         if operations.iter().all(is_logged) { Ok(known) } else { Err(Attempt::Bypassed) }
