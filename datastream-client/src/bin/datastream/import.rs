@@ -41,7 +41,7 @@ pub(crate) async fn import(
     let json = json!({ "new": new, "changed": changed, "equal": equal, "refused": all });
     let told = output.done(&json, &format!("{new} new, {changed} changed, {equal} equal"));
     // Whoever does not read the one is told the other.
-    report(&sorted.refused).and(told.map_err(Failure::from))
+    report(&sorted.refused).and(told)
 }
 
 /// The settings of a file, by what is to become of them.
