@@ -258,7 +258,7 @@ impl Session {
     }
 
     /// A client that watches nothing knows nothing, and has no stream, but for those to a server of the original:
-    /// there each one left costs for ever. Only the connection of a live stream is good for first contact again.
+    /// there each one left costs for ever. Only a connection that has just been seen to work is good for first contact again.
     fn rest(&mut self, now: Duration, out: &mut Vec<Output>) {
         if let Some(live) = self.live.take() {
             self.credit(now, &live);
@@ -266,6 +266,8 @@ impl Session {
             self.has_synced = false;
         }
         let joining = self.joining.take().map(|stream| stream.id);
+        // It was opened after an answer, or beside a live one.
+        self.has_synced &= joining.is_none();
         let syncing = self.syncing.take().map(|syncing| syncing.id);
         let probing = self.probing.take().map(|probing| probing.id);
         out.extend(joining.into_iter().chain(syncing).chain(probing).map(Output::Close));

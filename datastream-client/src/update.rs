@@ -12,6 +12,10 @@ use crate::retry::Retry;
 use crate::worker::Command;
 use crate::written::Written;
 
+/// How often in a row a key may be there for who writes and not for who reads: it is too large to be served then, and nobody
+/// was quicker.
+const HIDDEN: u32 = 5;
+
 impl Client {
     /// Changes a setting in the light of what it is: `decide` gets the value that the server has, and gives the new one;
     /// `None` is no value, both ways. `Ok(None)` if what it gives is what there is: then nothing is written.
@@ -45,7 +49,7 @@ impl Client {
         key::check(key).map_err(|source| CallError::NotAKey { key: shown(key).to_string(), source })?;
         let deadline = self.deadline();
         let mut retry = Retry::contended();
-        let mut unread = None;
+        let mut hidden = 0;
         loop {
             let now = self.read(key, deadline).await?;
             let value: Option<T> = now.as_ref().map(|now| decoded(key, now)).transpose()?;
@@ -56,12 +60,10 @@ impl Client {
                 Err(error) if is_lost_race(&error) => error,
                 answer => return answer.map(Some),
             };
-            // It is there and cannot be read: nobody was quicker.
-            if now.is_none() && std::mem::replace(&mut unread, exists(&error)) == exists(&error) {
-                return Err(error);
-            }
+            let is_hidden = now.is_none() && matches!(error, CallError::Exists { .. });
+            hidden = if is_hidden { hidden + 1 } else { 0 };
             let wait = retry.next(fastrand::f64());
-            if !deadline.allows(wait) {
+            if hidden == HIDDEN || !deadline.allows(wait) {
                 return Err(error);
             }
             self.inner.after(wait).await;
@@ -100,14 +102,6 @@ fn decoded<T: Value>(key: &str, data: &Data) -> Result<T, CallError> {
     let text: &Bytes = &data.value;
     value::decode(&data.value_type, text)
         .map_err(|source| CallError::Unreadable { key: shown(key).to_string(), source })
-}
-
-/// The revision of a key that was expected not to exist.
-fn exists(error: &CallError) -> Option<u64> {
-    match error {
-        CallError::Exists { revision, .. } => Some(*revision),
-        _ => None,
-    }
 }
 
 fn is_lost_race(error: &CallError) -> bool {

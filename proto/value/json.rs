@@ -127,7 +127,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for Json<T> 
         parse(text).map(Self)
     }
 
-    /// JSON has no `NaN` and no infinity, for which `null` would be written, and nobody could read that.
+    /// JSON has no `NaN` and no infinity: `null` would be written for them, which is no number to who reads it.
     fn to_text(&self) -> Result<Bytes, ValueError> {
         let text = write(&self.0)?;
         let read_again = parse::<T>(&text);

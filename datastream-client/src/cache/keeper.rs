@@ -171,7 +171,8 @@ impl Keeper {
             Ok(Err(_)) | Err(_) => {}
         }
         self.is_due = true;
-        self.not_before = self.not_before.map(|at| at.max(Instant::now() + RETRY));
+        let again = Instant::now() + RETRY;
+        self.not_before = Some(self.not_before.map_or(again, |at| at.max(again)));
         self.pending.get_or_insert(entry);
     }
 

@@ -15,7 +15,7 @@ use crate::store::{
     Commit, CommitError, HistoryPage, HistoryQuery, Retention, Since, Snapshot, Store, StoreError, Usage,
 };
 
-/// How long a reading may take before what is known counts as old, beside two intervals.
+/// How long a reading may take before what is known counts as old, beside two intervals and twice the time of the last.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What can be read.
@@ -41,10 +41,12 @@ struct Shared {
     known: MemoryStore,
     /// Held by the reading that is under way.
     turn: tokio::sync::Mutex<()>,
+    /// When the last reading began.
+    looked: Mutex<Option<Instant>>,
     /// Why the last reading failed.
     failure: Mutex<Option<String>>,
-    /// When the last good reading began.
-    heard: Mutex<Instant>,
+    /// When the last good reading began, and how long it took.
+    heard: Mutex<(Instant, Duration)>,
 }
 
 impl Polled {
@@ -62,16 +64,17 @@ impl Polled {
             known: MemoryStore::new(),
             turn: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
-            heard: Mutex::new(Instant::now()),
+            looked: Mutex::default(),
+            heard: Mutex::new((Instant::now(), Duration::ZERO)),
         });
-        shared.look().await?;
+        shared.look(Instant::now()).await?;
         let polling = shared.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {
             loop {
                 tokio::time::sleep(interval).await;
                 // It is told by `check` why it failed.
-                let _ = polling.look().await;
+                let _ = polling.look(Instant::now()).await;
             }
         });
         Ok(Self { shared, kind, why, _task: task })
@@ -83,14 +86,18 @@ impl Polled {
 }
 
 impl Shared {
-    /// Reads the source once, after the reading that is under way.
-    async fn look(&self) -> Result<(), StoreError> {
+    /// Waits for the end of a reading that has begun after the caller `asked`: of all who wait, one reads.
+    async fn look(&self, asked: Instant) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
+        if lock(&self.looked).is_some_and(|began| began >= asked) {
+            return self.check();
+        }
         let began = Instant::now();
+        *lock(&self.looked) = Some(began);
         let read = self.source.read().await;
         *lock(&self.failure) = read.as_ref().err().map(|error| crate::error_chain(error));
         self.known.mirror(read?);
-        *lock(&self.heard) = began;
+        *lock(&self.heard) = (began, began.elapsed());
         Ok(())
     }
 
@@ -132,14 +139,18 @@ impl Store for Polled {
         self.kind
     }
 
+    /// Whoever gives up leaves no question on the connection: a reading goes on to its end.
     async fn refresh(&self) -> Result<(), StoreError> {
-        self.shared.look().await
+        let (shared, asked) = (self.shared.clone(), Instant::now());
+        let looking = tokio::spawn(async move { shared.look(asked).await });
+        looking.await.map_err(|panicked| StoreError::Unavailable(panicked.into()))?
     }
 
     /// A reading that hangs is one that fails.
     fn unheard_since(&self) -> Option<SystemTime> {
-        let age = lock(&self.shared.heard).elapsed();
-        let is_long = age > self.shared.interval.saturating_mul(2).saturating_add(PATIENCE);
+        let (began, took) = *lock(&self.shared.heard);
+        let (age, usual) = (began.elapsed(), self.shared.interval.saturating_add(took).saturating_mul(2));
+        let is_long = age > usual.saturating_add(PATIENCE);
         is_long.then(|| SystemTime::now().checked_sub(age)).flatten()
     }
 
@@ -160,13 +171,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// What is read next; nothing hangs, and an error fails.
+    /// What is read next; nothing hangs, and an error fails. How often it was read.
     #[derive(Default)]
-    struct Scripted(Mutex<Option<Result<&'static str, ()>>>);
+    struct Scripted(Mutex<Option<Result<&'static str, ()>>>, Mutex<usize>);
 
     #[async_trait]
     impl Source for Arc<Scripted> {
         async fn read(&self) -> Result<Vec<Written>, StoreError> {
+            *lock(&self.1) += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             let next = *lock(&self.0);
             let Some(next) = next else { return std::future::pending().await };
             let key = next.map_err(|()| StoreError::Unavailable("as the test asked for".into()))?;
@@ -176,7 +189,7 @@ mod tests {
     }
 
     async fn store(interval: Duration) -> (Arc<Scripted>, Polled) {
-        let source = Arc::new(Scripted(Mutex::new(Some(Ok("a")))));
+        let source = Arc::new(Scripted(Mutex::new(Some(Ok("a"))), Mutex::default()));
         let store = Polled::start(source.clone(), interval, "scripted", "it is scripted".into()).await;
         (source, store.expect("it can be read"))
     }
@@ -201,5 +214,21 @@ mod tests {
         assert!(held.iter().any(|change| &*change.key == "b" && change.value.is_some()));
         *lock(&source.0) = Some(Err(()));
         assert!(store.refresh().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_together_is_answered_by_one_reading() {
+        let (source, store) = store(Duration::from_secs(3600)).await;
+        let before = *lock(&source.1);
+        let asked = futures_util::future::join_all((0..100).map(|_| store.refresh())).await;
+        assert!(asked.iter().all(Result::is_ok));
+        assert_eq!(*lock(&source.1) - before, 1);
+        // Whoever goes away stops no reading.
+        let given_up = tokio::time::timeout(Duration::from_millis(50), store.refresh()).await;
+        assert!(given_up.is_err());
+        *lock(&source.0) = Some(Ok("b"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let held = store.load().await.expect("it is in memory").changes;
+        assert!(held.iter().any(|change| &*change.key == "b"));
     }
 }

@@ -199,10 +199,10 @@ async fn a_value_that_is_given_back_is_no_write_however_it_was_written() {
 
 /// As one that is too large to be served.
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_there_and_is_not_shown_is_told_at_once() {
+async fn a_key_that_is_there_and_is_not_shown_is_told_soon() {
     let (client, mut script) = client();
     let update = increment(&client, &Arc::default());
-    for _ in 0..2 {
+    for _ in 0..5 {
         hold(&mut script, state(5, [])).await;
         let exists = CallError::Exists { key: "n".to_owned(), revision: 3 };
         script.commit().await.1.send(Err(exists)).expect("the client waits");

@@ -1,7 +1,9 @@
 //! Another file in the place of the one that is served: by a move, by a copy over it, by a restore, or none at all.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use datastream::position::Position;
 use datastream_server::store::{HistoryQuery, Operation, Since, Store};
@@ -128,6 +130,24 @@ async fn an_older_copy_that_is_copied_over_the_file_is_seen_while_running() {
     let check: String =
         file.foreign().query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a check");
     assert_eq!(check, "ok");
+}
+
+/// The time of the file is that of the beginning of the copy, and the store may have looked since then.
+#[tokio::test]
+async fn a_copy_that_was_looked_at_before_its_end_is_seen() {
+    let file = File::new();
+    let (store, copy, before) = left_behind(&file).await;
+    until("the log is in the file", async || is_at_rest(&file), |rests| *rests).await;
+    let (expected, bytes) = (rows(&copy), std::fs::read(&copy).expect("it is there"));
+    let mut over = std::fs::File::options().write(true).open(file.path()).expect("it opens");
+    let begun = SystemTime::now();
+    over.set_modified(begun).expect("it is ours");
+    // By then it has looked; where it has not, it does later.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    over.write_all(&bytes).and_then(|()| over.set_len(bytes.len() as u64)).expect("it is copied");
+    over.set_modified(begun).expect("it is ours");
+    drop(over);
+    assert!(reaches(&store, expected, &before).await);
 }
 
 #[tokio::test]

@@ -332,7 +332,7 @@ impl History {
     /// The revision of a key that is there, 0 of one that is not.
     #[cfg(any(feature = "directory", feature = "object"))]
     pub(super) fn revision_of(&self, key: &str) -> u64 {
-        let there = self.latest.get(key).filter(|latest| latest.change.value.is_some());
+        let there = self.latest.get(key).filter(|latest| latest.is_there());
         there.map_or(0, |latest| latest.change.revision)
     }
 

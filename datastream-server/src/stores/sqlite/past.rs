@@ -50,7 +50,13 @@ impl Past {
         let past = self.clone();
         let reading = spawn_blocking(move || {
             let connection = past.connection();
-            let Some(connection) = &*connection else { return Ok(None) };
+            let Some(connection) = connection.as_ref().filter(|_| !past.turns.is_closed()) else {
+                return Ok(None);
+            };
+            // The end of the read before may have been interrupted, too.
+            if !connection.is_autocommit() {
+                connection.execute_batch("ROLLBACK")?;
+            }
             let result = connection.unchecked_transaction().and_then(|transaction| read(&transaction));
             connection.release_memory()?;
             result.map(Some)

@@ -67,7 +67,8 @@ impl Reader {
         let pace = Pace::new(if watcher.is_some() { SELDOM } else { UNWATCHED });
         let chores = Chores { compare_at: Instant::now() + target.compare, changed: None };
         // What the store was opened with, however late the first look is.
-        let seen = Seen { data: None, schema: None, written: None, head: history::newest(&connection)? };
+        let head = history::newest(&connection)?;
+        let seen = Seen { data: None, schema: None, written: None, again_at: None, head };
         let mut work = Work { connection, target, tasks, woken, pace, seen, chores };
         let thread =
             std::thread::Builder::new().name("sqlite-reader".into()).spawn(move || work.run(&queue))?;
@@ -134,6 +135,9 @@ struct Seen {
     schema: Option<i64>,
     /// When the file itself was written.
     written: Option<SystemTime>,
+    /// When to read it again although nothing tells of a write: who copies another over it has the time of the file changed
+    /// as the copy begins, and what is read then may be of both.
+    again_at: Option<Instant>,
     head: Position,
 }
 
@@ -179,16 +183,22 @@ impl Work {
             return Ok(());
         }
         let is_written = std::mem::replace(&mut self.seen.written, written) != written;
+        let is_due = self.seen.again_at.take_if(|at| *at <= Instant::now()).is_some();
         if is_written {
+            self.seen.again_at.get_or_insert(Instant::now() + QUIET);
+        }
+        if is_written || is_due {
             self.connection.execute_batch("PRAGMA shrink_memory")?;
         }
         let version =
             self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         let is_changed = self.seen.data != Some(version);
-        if is_changed || is_written {
+        if is_changed || is_written || is_due {
             self.look_at_history()?;
             self.seen.data = Some(version);
-            self.chores.changed = Some(Instant::now());
+            if is_changed || is_written {
+                self.chores.changed = Some(Instant::now());
+            }
         }
         self.give_out();
         Ok(())
