@@ -38,7 +38,8 @@ impl Client {
     /// # Errors
     ///
     /// [`CallError`], as [`Commit::send`](crate::Commit::send); `Conflict`, `Exists` or `NotFound` if others were quicker
-    /// until the end, and `Unreadable` if `T` does not read what is there. After an error of which it is not known whether
+    /// until the end; `Exists`, soon, also of a value that is too large to be served; and `Unreadable` if `T` does not read
+    /// what is there. After an error of which it is not known whether
     /// the write was made, `decide` is not called again: the same write is, with its id.
     pub async fn update<T: Value>(
         &self,

@@ -40,6 +40,7 @@ pub(crate) async fn export(
         FileFormat::Toml => toml(&whole.settings),
         FileFormat::Json => json(&whole.settings),
     };
+    // Whoever does not read the one is told the other, here and below.
     let Some(target) = target else {
         let written = output.raw(text.as_bytes());
         return report(&whole).and(written);
@@ -50,7 +51,6 @@ pub(crate) async fn export(
     let at = revision.map(|revision| format!(", as of revision {revision}")).unwrap_or_default();
     let json = json!({ "exported": count, "revision": revision });
     let told = output.done(&json, &format!("{count} exported{at}"));
-    // Whoever does not read the one is told the other.
     report(&whole).and(told)
 }
 
